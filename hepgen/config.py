@@ -1,0 +1,304 @@
+"""Typed configuration: one source of truth for what a run may contain."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+
+from hepgen.errors import HepgenError
+from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
+from hepgen.registry import Registry, unknown_name
+
+__all__ = [
+    "ArraysSample",
+    "Column",
+    "Config",
+    "Cut",
+    "Generation",
+    "Images",
+    "JetDefinition",
+    "LhcoSample",
+    "Model",
+    "PythiaSample",
+    "Sample",
+    "Tagging",
+    "Training",
+    "Unfolding",
+    "UnfoldingMethod",
+    "json_schema",
+    "load",
+    "parse",
+]
+
+
+class Strict(BaseModel):
+    """A block of the configuration: read-only, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+
+
+class JetDefinition(Strict):
+    """How events are clustered into jets."""
+
+    algorithm: Literal["antikt", "cambridge", "kt"] = "antikt"
+    radius: PositiveFloat = Field(1.0, description="jet radius R")
+    number: PositiveInt = Field(
+        2, description="how many leading jets an event must have; events with fewer are dropped"
+    )
+    pt_min: PositiveFloat = Field(20.0, description="smallest jet pT [GeV]")
+
+
+class PythiaSample(Strict):
+    """Events simulated on the spot with Pythia 8 and the parametrised detector."""
+
+    source: Literal["pythia"]
+    process: Literal["qcd", "wprime", "zjet"] = Field(description="a process of hepgen.simulation.processes")
+    events: PositiveInt = Field(description="events that pass the process's selection")
+    chunks: PositiveInt = Field(1, description="jobs that the sample is made in")
+    jets: Name = Field(description="an entry of the jets block")
+    settings: list[str] = Field([], description="further Pythia settings, e.g. 'Tune:pp = 14'")
+
+
+class LhcoSample(Strict):
+    """A file in the raw layout of the LHC Olympics 2020."""
+
+    source: Literal["lhco"]
+    path: Path
+    events: PositiveInt | None = Field(None, description="use only the first events of the file")
+    chunks: PositiveInt = 1
+    jets: Name = Field(description="an entry of the jets block")
+    label: Literal[0, 1] | None = Field(None, description="label of all events, for a file without a label column")
+
+
+class Column(Strict):
+    """One column of a table: its index or name in the file, and the factor to GeV or radians."""
+
+    column: int | str
+    scale: float = 1.0
+
+
+class ArraysSample(Strict):
+    """A table of observables (.npy, .npz, .h5 or .csv), which needs no clustering."""
+
+    source: Literal["arrays"]
+    path: Path
+    columns: dict[Name, Column | int | str] = Field(
+        description="observable name: column index, column name or both with a scale"
+    )
+    chunks: PositiveInt = 1
+    label: Literal[0, 1] | None = Field(None, description="label of all events, for a table without a label column")
+
+
+Sample = Annotated[PythiaSample | LhcoSample | ArraysSample, Field(discriminator="source")]
+
+
+class Images(Strict):
+    """Jet images and the steps that prepare them; each step can be switched off."""
+
+    pixels: PositiveInt = 40
+    width: PositiveFloat = Field(1.6, description="side of the square window in η and φ")
+    center: bool = Field(True, description="shift the pT-weighted centroid to the origin")
+    rotate: bool = Field(True, description="turn the principal axis vertical")
+    flip: bool = Field(True, description="bring the hardest quadrant to the upper right corner")
+    normalize: bool = Field(True, description="divide by the sum of the pixels")
+
+
+class Training(Strict):
+    """How a network is trained."""
+
+    epochs: PositiveInt = 50
+    batch_size: PositiveInt = 256
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: PositiveFloat = 1e-3
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: PositiveFloat | None = Field(None, description="largest norm of the gradient")
+    ema: Fraction | None = Field(None, description="decay of the exponential moving average of the weights")
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation loss")
+
+
+class Model(Strict):
+    """A registered model, what it sees and how it is trained."""
+
+    type: str
+    inputs: list[Name] | Literal["images"] = Field([], description="observables, or 'images' for jet images")
+    settings: dict[str, Any] = Field({}, description="keyword arguments of the model's constructor")
+    training: Training = Training()
+
+
+class Cut(Strict):
+    """A single observable used as an anomaly score: the trivial baseline."""
+
+    observable: Name
+    signal: Literal["high", "low"] = Field(description="the side on which the signal is expected")
+
+
+class Tagging(Strict):
+    """Anomaly tagging: train on background (label 0), score background and signal."""
+
+    samples: list[Name] = Field(min_length=1, description="samples to train on and, without `test`, to test on")
+    test: list[Name] = Field([], description="samples held out for the test; without them a part of `samples` is")
+    test_fraction: Fraction = 0.5
+    validation_fraction: Fraction = 0.1
+    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    images: Images = Images()
+    cuts: dict[Name, Cut] = {}
+    mass: Name = Field("mjj", description="observable that the scores are profiled against")
+    models: dict[Name, Model]
+
+
+class Generation(Strict):
+    """Fast event generation: learn a sample's observables, draw new events, compare with held-out truth."""
+
+    sample: Name
+    features: list[Name] = Field(min_length=1, description="the observables that are learnt")
+    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    test_fraction: Fraction = 0.5
+    validation_fraction: Fraction = 0.1
+    events: PositiveInt = Field(50_000, description="events to generate for each model and seed")
+    models: dict[Name, Model]
+
+
+class UnfoldingMethod(Strict):
+    """OmniFold with a registered classifier, or iterative Bayesian unfolding (IBU)."""
+
+    type: Literal["omnifold", "ibu"]
+    iterations: PositiveInt = 5
+    classifier: str = Field("mlp", description="classifier of OmniFold")
+    settings: dict[str, Any] = Field({}, description="keyword arguments of the classifier's constructor")
+    training: Training = Training()
+
+
+class Unfolding(Strict):
+    """Unfolding: correct `data` for the detector with the pairs of `simulation`."""
+
+    simulation: Name
+    data: Name
+    observables: list[Name] = Field(min_length=1)
+    bins: PositiveInt = Field(50, description="bins of each observable's range in figures and IBU")
+    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    methods: dict[Name, UnfoldingMethod]
+
+
+class Config(Strict):
+    """A whole run."""
+
+    title: str = "hepgen analysis"
+    seed: int = Field(1, description="enters every random number of the samples and the splits")
+    output: str = Field("results", description="folder that receives every product")
+    jets: dict[Name, JetDefinition] = {}
+    samples: dict[Name, Sample]
+    tagging: Tagging | None = None
+    generation: Generation | None = None
+    unfolding: Unfolding | None = None
+
+
+def load(path: str | Path) -> Config:
+    """Read and cross-check a configuration file.
+
+    Raises:
+        HepgenError: naming the file, the key and what is known there.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        msg = f"{path}: not a readable YAML file ({' '.join(str(error).split())})"
+        raise HepgenError(msg) from error
+    try:
+        return parse(content)
+    except HepgenError as error:
+        msg = f"{path}: {error}"
+        raise HepgenError(msg) from error
+
+
+def parse(content: Any) -> Config:
+    """Check the content of a configuration file; see `load`."""
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        raise HepgenError(_explain(error)) from error
+    _check_references(config)
+    return config
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of a configuration file, for editors and for `config/schema.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "the file"
+        if item["type"] == "extra_forbidden":
+            known = _fields_at(item["loc"][:-1])
+            lines.append(f"{where}: {unknown_name('key', str(item['loc'][-1]), known)}")
+        else:
+            lines.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]} (found {item['input']!r})")
+    return "; ".join(lines)
+
+
+def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known in the block at a location."""
+    schema = Config.model_json_schema()
+    node = schema
+    for part in location:
+        node = _resolve(node, schema)
+        branches = [node, *(_resolve(option, schema) for option in node.get("anyOf", []))]
+        mapped = node.get("discriminator", {}).get("mapping", {})
+        if part in mapped:
+            node = {"$ref": mapped[part]}
+            continue
+        node = next(
+            (b["properties"][part] for b in branches if part in b.get("properties", {})),
+            next((b["additionalProperties"] for b in branches if isinstance(b.get("additionalProperties"), dict)), {}),
+        )
+    node = _resolve(node, schema)
+    branches = [node, *(_resolve(option, schema) for option in node.get("anyOf", []))]
+    return [name for branch in branches for name in branch.get("properties", {})]
+
+
+def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+def _check_references(config: Config) -> None:
+    """Check every name that one block uses for an entry of another."""
+    for name, sample in config.samples.items():
+        if not isinstance(sample, ArraysSample):
+            _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
+    if config.tagging:
+        block = config.tagging
+        for key, names in (("samples", block.samples), ("test", block.test)):
+            for name in names:
+                _known(f"tagging.{key}", "sample", name, config.samples)
+        for name, model in block.models.items():
+            _check_model(f"tagging.models.{name}", model.type, model.settings, TAGGERS)
+    if config.generation:
+        _known("generation.sample", "sample", config.generation.sample, config.samples)
+        for name, model in config.generation.models.items():
+            _check_model(f"generation.models.{name}", model.type, model.settings, GENERATORS)
+    if config.unfolding:
+        for key in ("simulation", "data"):
+            _known(f"unfolding.{key}", "sample", getattr(config.unfolding, key), config.samples)
+        for name, method in config.unfolding.methods.items():
+            _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
+
+
+def _known(where: str, kind: str, name: str, known: dict[str, Any]) -> None:
+    if name not in known:
+        msg = f"{where}: {unknown_name(kind, name, known)}"
+        raise HepgenError(msg)
+
+
+def _check_model(where: str, name: str, settings: dict[str, Any], registry: Registry) -> None:
+    try:
+        registry.check_settings(name, settings)
+    except HepgenError as error:
+        msg = f"{where}: {error}"
+        raise HepgenError(msg) from error

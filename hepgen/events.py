@@ -1,0 +1,102 @@
+"""Collision events and their HDF5 store: the one interchange format of hepgen."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import awkward as ak
+import h5py
+import numpy as np
+
+from hepgen.errors import HepgenError
+from hepgen.storage import Columns, Jagged, create_h5, open_h5
+
+__all__ = ["Events", "check_particles", "count_events", "iterate_events", "read_events", "write_events"]
+
+KIND = "events"
+
+
+@dataclass(frozen=True)
+class Events:
+    """A batch of n events.
+
+    Attributes:
+        particles: Detector-level particles, ``n * var * {pt, eta, phi}`` and optionally ``mass``
+            (massless without it), in GeV and radians with φ in [−π, π).
+        columns: Per-event numbers of shape (n,): ``label`` (1 signal, 0 background), ``weight`` and
+            whatever the source knows.
+        truth: Particle-level counterpart of `particles`, where the source has one.
+    """
+
+    particles: ak.Array
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    truth: ak.Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.particles)
+
+    def __getitem__(self, which: slice | np.ndarray) -> "Events":
+        """The events of a slice, mask or index array."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        return Events(self.particles[which], columns, None if self.truth is None else self.truth[which])
+
+
+def write_events(path: str | Path, batches: Iterable[Events], provenance: str = "{}") -> int:
+    """Stream batches of events into one file; returns how many events it holds.
+
+    Raises:
+        HepgenError: if there is no event at all, or a batch holds unphysical particles.
+    """
+    total = 0
+    with create_h5(path, KIND, provenance) as file:
+        for batch in batches:
+            _append(file, batch)
+            total += len(batch)
+        if total == 0:
+            msg = f"{path}: no event was left to write; is the input empty, or the selection too tight?"
+            raise HepgenError(msg)
+    return total
+
+
+def _append(file: h5py.File, batch: Events) -> None:
+    for level, particles in (("particles", batch.particles), ("truth", batch.truth)):
+        if particles is not None:
+            check_particles(particles, f"{file.filename}: {level}")
+            Jagged(file.require_group(level)).append(ak.values_astype(particles, np.float32))
+    Columns(file.require_group("columns")).append(batch.columns)
+
+
+def check_particles(particles: ak.Array, where: str) -> None:
+    """Raise `HepgenError` unless every pT is positive and every number finite."""
+    for name in ak.fields(particles):
+        values = ak.to_numpy(ak.flatten(particles[name]))
+        bad = ~np.isfinite(values) if name != "pt" else ~(np.isfinite(values) & (values > 0))
+        if bad.any():
+            msg = (
+                f"{where}: {bad.sum()} of {len(bad)} values of {name} are unphysical, the first being {values[bad][0]}"
+            )
+            raise HepgenError(msg)
+
+
+def count_events(path: str | Path) -> int:
+    """How many events a file holds."""
+    with open_h5(path, KIND) as file:
+        return len(file["particles/counts"])
+
+
+def read_events(path: str | Path, start: int = 0, stop: int | None = None) -> Events:
+    """Events start to stop of a file.
+
+    Raises:
+        HepgenError: if the file is damaged or was not written by `write_events`.
+    """
+    with open_h5(path, KIND) as file:
+        levels = {level: Jagged(file[level]).read(start, stop) for level in ("particles", "truth") if level in file}
+        columns = {name: dataset[start:stop] for name, dataset in file["columns"].items()}
+    return Events(levels["particles"], columns, levels.get("truth"))
+
+
+def iterate_events(path: str | Path, step: int = 2000) -> Iterator[Events]:
+    """The events of a file in batches of at most `step`."""
+    for start in range(0, count_events(path), step):
+        yield read_events(path, start, start + step)

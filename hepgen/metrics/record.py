@@ -1,0 +1,50 @@
+"""The record that every figure of merit of a run is kept in."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+from hepgen.storage import read_json, write_json
+
+__all__ = ["Metric", "read_metrics", "write_metrics"]
+
+
+class Metric(BaseModel):
+    """One figure of merit with its uncertainty and what it is to be held against.
+
+    Attributes:
+        analysis: ``samples``, ``tagging``, ``generation`` or ``unfolding``.
+        sample: The sample or samples that it was measured on.
+        model: The model, cut or method.
+        metric: What was measured, e.g. ``auc`` or ``w1/mjj`` (per observable).
+        value, low, high: The value and its 68 % interval.
+        null: What a comparison of truth with truth (or no information) gives, where that is defined.
+        floor: The statistical floor of the value, where there is one.
+        n: Events that the value was measured on.
+        seeds: Trainings that it was averaged over.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    analysis: str
+    sample: str
+    model: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    null: float | None = None
+    floor: float | None = None
+    n: int
+    seeds: int = 1
+
+
+def write_metrics(path: str | Path, metrics: Iterable[Metric]) -> None:
+    """Write records as a JSON list."""
+    write_json(path, [metric.model_dump() for metric in metrics])
+
+
+def read_metrics(path: str | Path) -> list[Metric]:
+    """Read the records of a metrics file."""
+    return TypeAdapter(list[Metric]).validate_python(read_json(path))

@@ -1,0 +1,44 @@
+"""Trained models on disk: tensors and settings in one safetensors file, nothing to unpickle."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from hepgen.errors import HepgenError
+from hepgen.storage import atomic
+
+__all__ = ["load_model", "save_model"]
+
+
+def save_model(path: str | Path, parts: dict[str, nn.Module], card: dict[str, Any], provenance: str = "{}") -> None:
+    """Write named modules (anything with a ``state_dict``) and the card that says how to build them."""
+    tensors = {
+        f"{part}/{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, {"card": json.dumps(card, sort_keys=True), "provenance": provenance})
+
+
+def load_model(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The state dictionaries of a model file's parts, and its card.
+
+    Raises:
+        HepgenError: if the file is missing, damaged or was not written by `save_model`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            card = json.loads(file.metadata()["card"])
+            parts: dict[str, dict[str, Any]] = {}
+            for key in file.keys():  # noqa: SIM118 - not a mapping
+                part, _, name = key.partition("/")
+                parts.setdefault(part, {})[name] = file.get_tensor(key)
+    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        msg = f"{path}: not a readable model file ({error}); was the model trained?"
+        raise HepgenError(msg) from error
+    return parts, card

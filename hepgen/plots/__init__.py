@@ -1,0 +1,1 @@
+"""Figures from saved numbers; nothing is computed here and no model is imported."""

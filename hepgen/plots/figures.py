@@ -1,0 +1,140 @@
+"""What a figure shows, as numbers: written by the analyses, read by `hepgen.plots.draw`."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from hepgen.storage import read_json, write_json
+
+__all__ = [
+    "Axis",
+    "Comparison",
+    "Curves",
+    "Figure",
+    "Histogram",
+    "Image",
+    "Images",
+    "Line",
+    "Marker",
+    "Points",
+    "read_figure",
+    "write_figure",
+]
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Axis(Spec):
+    """A label in matplotlib's mathtext, with the unit in brackets, and how the axis is scaled."""
+
+    label: str
+    log: bool = False
+    range: tuple[float, float] | None = None
+
+
+class Histogram(Spec):
+    """Bin contents with one standard deviation; `role` decides how it is drawn."""
+
+    label: str
+    values: list[float]
+    errors: list[float]
+    role: Literal["reference", "data", "model", "baseline"] = "model"
+
+
+class Comparison(Spec):
+    """Histograms over a ratio panel; the first one of role ``reference`` is the denominator.
+
+    Values may be counts or densities; all histograms share the edges and the normalisation.
+    """
+
+    kind: Literal["comparison"] = "comparison"
+    title: str
+    edges: list[float]
+    histograms: list[Histogram]
+    x: Axis
+    y: Axis
+    ratio_label: str = "ratio to reference"
+    notes: list[str] = []
+
+
+class Line(Spec):
+    """A curve with an optional band; `role` decides how it is drawn."""
+
+    label: str
+    x: list[float]
+    y: list[float]
+    low: list[float] | None = None
+    high: list[float] | None = None
+    role: Literal["model", "supervised", "cut", "guide"] = "model"
+
+
+class Marker(Spec):
+    """A vertical or horizontal guide, e.g. where a statistical floor lies."""
+
+    label: str
+    at: float
+    axis: Literal["x", "y"]
+
+
+class Curves(Spec):
+    """Lines with bands: ROC, SIC, profiles, training histories."""
+
+    kind: Literal["curves"] = "curves"
+    title: str
+    lines: list[Line]
+    x: Axis
+    y: Axis
+    markers: list[Marker] = []
+    notes: list[str] = []
+
+
+class Image(Spec):
+    """A two-dimensional array of pixels, first index η and second φ."""
+
+    title: str
+    values: list[list[float]]
+
+
+class Images(Spec):
+    """Rows of images over a common window, each row with one colour scale."""
+
+    kind: Literal["images"] = "images"
+    title: str
+    rows: list[list[Image]]
+    window: tuple[float, float] = Field(description="smallest and largest coordinate of the window")
+    x: Axis
+    y: Axis
+    color: Axis
+
+
+class Points(Spec):
+    """Values with intervals for named categories, one series each: figures of merit side by side."""
+
+    kind: Literal["points"] = "points"
+    title: str
+    categories: list[str]
+    series: dict[str, list[tuple[float, float, float]]] = Field(description="label: (value, low, high) per category")
+    floor: list[float] | None = Field(None, description="statistical floor or null value per category")
+    floor_label: str = "floor"
+    y: Axis
+    notes: list[str] = []
+
+
+Figure = Annotated[Comparison | Curves | Images | Points, Field(discriminator="kind")]
+
+
+def write_figure(path: str | Path, figure: Figure) -> None:
+    """Write a figure's numbers as JSON.
+
+    Raises:
+        ValueError: if a number is not finite.
+    """
+    write_json(path, figure.model_dump(mode="json"))
+
+
+def read_figure(path: str | Path) -> Figure:
+    """Read a figure's numbers."""
+    return TypeAdapter(Figure).validate_python(read_json(path))

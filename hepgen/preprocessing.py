@@ -1,0 +1,113 @@
+"""Invertible scalers of observables that know their log-Jacobian."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["MinMax", "Standard", "Support"]
+
+
+class Scaler(nn.Module):
+    """An invertible, elementwise map of columns, fitted once.
+
+    Forward takes physical values of shape (n, d) in float64 to network inputs in float32; `inverse` takes
+    them back. The fitted constants are buffers, so that they are saved with the model.
+    """
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("shift", torch.zeros(features, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(features, dtype=torch.float64))
+
+    def fit(self, x: Tensor) -> "Scaler":
+        """Learn the constants from data of shape (n, d)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x.double() - self.shift) / self.scale).float()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        """Network values of shape (n, d) back to physical ones, float64."""
+        return z.double() * self.scale + self.shift
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """log |∂z/∂x| summed over columns, shape (n,)."""
+        return -self.scale.log().sum().expand(len(x))
+
+
+class Standard(Scaler):
+    """Mean 0 and standard deviation 1 in every column; constant columns are only shifted."""
+
+    def fit(self, x: Tensor) -> "Standard":
+        x = x.double()
+        self.shift.copy_(x.mean(0))
+        self.scale.copy_(_nonzero(x.std(0, correction=0)))
+        return self
+
+
+class MinMax(Scaler):
+    """The range of every column mapped to [−1, 1]."""
+
+    def fit(self, x: Tensor) -> "MinMax":
+        low, high = x.double().amin(0), x.double().amax(0)
+        self.shift.copy_((high + low) / 2)
+        self.scale.copy_(_nonzero((high - low) / 2))
+        return self
+
+
+class Support(Scaler):
+    """Maps each column's support to the real line, then to mean 0 and standard deviation 1.
+
+    A column bounded below becomes log(x − low), one bounded on both sides log((x − low)/(high − x)), and an
+    unbounded one stays as it is; what the network makes is thus always inside the support.
+
+    Args:
+        support: (low, high) of each column, ±inf where unbounded. Data on the edge of a bound are moved
+            inside by a billionth of their spread.
+    """
+
+    def __init__(self, support: list[tuple[float, float]]) -> None:
+        super().__init__(len(support))
+        self.register_buffer("bounds", torch.tensor(support, dtype=torch.float64).T.contiguous())
+        self.register_buffer("margin", torch.zeros(len(support), dtype=torch.float64))
+
+    def fit(self, x: Tensor) -> "Support":
+        self.margin.copy_(1e-9 * _nonzero(x.double().std(0, correction=0)))
+        u = self._to_line(x)
+        self.shift.copy_(u.mean(0))
+        self.scale.copy_(_nonzero(u.std(0, correction=0)))
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self._to_line(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        u = super().inverse(z)
+        low, high = self.bounds
+        one_sided = low + u.exp()
+        two_sided = low + (high - low) * u.sigmoid()
+        return torch.where(low.isinf(), u, torch.where(high.isinf(), one_sided, two_sided))
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        below, above = self._distances(x)
+        low, high = self.bounds
+        slope = -below.log() + torch.where(high.isinf(), 0.0, (1 + below / above).log())
+        return super().log_jacobian(x) + torch.where(low.isinf(), 0.0, slope).sum(1)
+
+    def _to_line(self, x: Tensor) -> Tensor:
+        below, above = self._distances(x)
+        low, high = self.bounds
+        u = below.log() - torch.where(high.isinf(), 0.0, above.log())
+        return torch.where(low.isinf(), x.double(), u)
+
+    def _distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Distances of every value from its two bounds, 1 where there is none."""
+        low, high = self.bounds
+        below = torch.where(low.isinf(), 1.0, torch.maximum(x.double() - low, self.margin))
+        above = torch.where(high.isinf(), 1.0, torch.maximum(high - x.double(), self.margin))
+        return below, above
+
+
+def _nonzero(scale: Tensor) -> Tensor:
+    return torch.where(scale > math.ulp(1.0), scale, 1.0)

@@ -1,0 +1,108 @@
+"""Named plug-ins, imported only when they are used."""
+
+import ast
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hepgen.errors import HepgenError
+
+__all__ = ["Registry", "module_source", "unknown_name"]
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> HepgenError:
+    """The error for a name that nothing answers to: it lists the known ones, the nearest first."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return HepgenError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known) or 'none'}")
+
+
+@cache
+def module_source(module: str) -> Path:
+    """The source file of an importable module, found without importing it.
+
+    Raises:
+        HepgenError: if there is no such module or it has no Python source.
+    """
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not (spec.origin or "").endswith(".py"):
+        msg = f"no Python module {module!r} can be imported; is its package installed in this environment?"
+        raise HepgenError(msg)
+    return Path(spec.origin)
+
+
+class Registry:
+    """Maps names to ``module:attribute`` targets.
+
+    A name that holds a colon is itself a target, so a class of any installed package can be used
+    without registering it. Looking at a plug-in's module or settings reads its source only; importing
+    it, and with it torch, is left to `load`.
+    """
+
+    def __init__(self, kind: str, targets: dict[str, str]) -> None:
+        self.kind = kind
+        self.targets = targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.targets)
+
+    def target(self, name: str) -> tuple[str, str]:
+        """The module and attribute that a name stands for.
+
+        Raises:
+            HepgenError: if the name is neither registered nor of the form ``module:attribute``.
+        """
+        target = self.targets.get(name, name)
+        module, _, attribute = target.partition(":")
+        if not attribute:
+            raise unknown_name(self.kind, name, self.targets)
+        return module, attribute
+
+    def load(self, name: str) -> Any:
+        """Import the class or function behind a name."""
+        module, attribute = self.target(name)
+        module_source(module)
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except AttributeError:
+            msg = f"{self.kind} {name!r}: module {module!r} has no {attribute!r}"
+            raise HepgenError(msg) from None
+
+    def settings(self, name: str) -> set[str]:
+        """The keyword-only arguments of a registered class's constructor: the settings it takes."""
+        module, attribute = self.target(name)
+        tree = ast.parse(module_source(module).read_text())
+        classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+        if attribute not in classes:
+            msg = f"{self.kind} {name!r}: module {module!r} has no class {attribute!r}"
+            raise HepgenError(msg)
+        return _keywords(attribute, classes)
+
+    def check_settings(self, name: str, settings: Iterable[str]) -> None:
+        """Check settings against the constructor's signature.
+
+        Raises:
+            HepgenError: naming the first setting that the constructor does not take.
+        """
+        known = self.settings(name)
+        for setting in settings:
+            if setting not in known:
+                raise unknown_name(f"setting of {self.kind} {name!r}", setting, known)
+
+
+def _keywords(name: str, classes: dict[str, ast.ClassDef]) -> set[str]:
+    """Keyword-only constructor arguments of a class or, where it has no constructor, of its bases."""
+    node = classes[name]
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            return {argument.arg for argument in item.args.kwonlyargs}
+    bases = [base.id for base in node.bases if isinstance(base, ast.Name) and base.id in classes]
+    return set().union(*(_keywords(base, classes) for base in bases))

@@ -1,0 +1,149 @@
+"""Products on disk: written whole or not at all, opened with one clear error."""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import h5py
+import numpy as np
+
+from hepgen.errors import HepgenError
+
+__all__ = ["Columns", "Jagged", "atomic", "create_h5", "open_h5", "read_json", "write_json"]
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` that replaces it once the block has succeeded.
+
+    Whatever fails inside the block, the file that stood at `path` is untouched and no partial one is left.
+
+    Raises:
+        HepgenError: if the disk is full, read-only or not writable.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, OSError) or "errno" in str(error):
+            msg = f"cannot write {path}: {_reason(error)}; nothing was left behind and finished products are untouched"
+            raise HepgenError(msg) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """The system's words for a failed write; HDF5 buries them in a longer message."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else str(error).splitlines()[0]
+
+
+@contextmanager
+def create_h5(path: str | Path, kind: str, provenance: str = "{}") -> Iterator[h5py.File]:
+    """An HDF5 product of the given kind, renamed to `path` when complete; equal contents give equal bytes."""
+    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+        file.attrs["hepgen"] = kind
+        file.attrs["provenance"] = provenance
+        yield file
+
+
+@contextmanager
+def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading, checking that it is a hepgen product of the given kind, if one is given.
+
+    Raises:
+        HepgenError: if the file is missing, unreadable, truncated or of another kind.
+    """
+    if not Path(path).is_file():
+        msg = f"{path}: no such file"
+        raise HepgenError(msg)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        msg = f"{path}: not a readable HDF5 file, perhaps truncated or still being written ({error})"
+        raise HepgenError(msg) from error
+    with file:
+        if kind is not None and file.attrs.get("hepgen") != kind:
+            found = file.attrs.get("hepgen", "an HDF5 file that hepgen did not write")
+            msg = f"{path}: expected {kind}, found {found}"
+            raise HepgenError(msg)
+        try:
+            yield file
+        except OSError as error:
+            msg = f"{path}: damaged HDF5 file ({error})"
+            raise HepgenError(msg) from error
+
+
+class Columns:
+    """A group of equally long one-dimensional datasets that grows by appending."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.group = group
+
+    def append(self, columns: dict[str, np.ndarray]) -> None:
+        for name, values in columns.items():
+            if name not in self.group:
+                self.group.create_dataset(
+                    name, (0,), values.dtype, maxshape=(None,), chunks=(1 << 14,), track_times=False
+                )
+            dataset = self.group[name]
+            start = len(dataset)
+            dataset.resize(start + len(values), axis=0)
+            dataset[start:] = values
+
+
+class Jagged:
+    """Records of lists (events of particles) stored as counts and flat fields, readable in slices."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.group = group
+
+    def append(self, lists: ak.Array) -> None:
+        """Append an array of type ``n * var * {field: number, ...}``."""
+        flat = ak.flatten(lists)
+        fields = {name: ak.to_numpy(flat[name]) for name in ak.fields(lists)}
+        Columns(self.group.require_group("fields")).append(fields)
+        Columns(self.group).append({"counts": ak.to_numpy(ak.num(lists)).astype(np.int32)})
+
+    def read(self, start: int = 0, stop: int | None = None) -> ak.Array:
+        """Lists start to stop.
+
+        Raises:
+            HepgenError: if the counts and the fields disagree.
+        """
+        counts = self.group["counts"][:stop]
+        offset, counts = int(counts[:start].sum()), counts[start:]
+        end = offset + int(counts.sum())
+        fields = {name: dataset[offset:end] for name, dataset in self.group["fields"].items()}
+        for name, values in fields.items():
+            if counts.min(initial=0) < 0 or len(values) != end - offset:
+                msg = f"{self.group.file.filename}: {self.group.name}/fields/{name} does not match its counts"
+                raise HepgenError(msg)
+        return ak.unflatten(ak.zip(fields), counts)
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON product.
+
+    Raises:
+        HepgenError: if the file is missing or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        msg = f"{path}: not a readable JSON file ({error})"
+        raise HepgenError(msg) from error
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a value as JSON, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")

@@ -1,0 +1,103 @@
+"""Per-event observables, with the constituents of the jets they came from: what every analysis reads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+
+from hepgen.errors import HepgenError
+from hepgen.registry import unknown_name
+from hepgen.storage import Columns, Jagged, create_h5, open_h5
+
+__all__ = ["Table", "read_tables", "write_table"]
+
+KIND = "observables"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Observables of n events.
+
+    Attributes:
+        columns: Detector-level observables and event columns (``label``, ``weight``), each of shape (n,).
+        truth: Particle-level observables of the same events, where there is a particle level.
+        constituents: One entry per jet rank (leading, subleading, ...): particles of that jet,
+            ``n * var * {pt, eta, phi}``, for jet images.
+    """
+
+    columns: dict[str, np.ndarray]
+    truth: dict[str, np.ndarray] = field(default_factory=dict)
+    constituents: tuple[ak.Array, ...] = ()
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), ()))
+
+    def __getitem__(self, which: slice | np.ndarray) -> "Table":
+        """The events of a slice, mask or index array."""
+        columns = {name: values[which] for name, values in self.columns.items()}
+        truth = {name: values[which] for name, values in self.truth.items()}
+        return Table(columns, truth, tuple(jet[which] for jet in self.constituents))
+
+    def matrix(self, names: Sequence[str], level: str = "columns") -> np.ndarray:
+        """The named columns side by side, shape (n, len(names)), float64.
+
+        Raises:
+            HepgenError: if a column is missing; the message lists the known ones.
+        """
+        columns = getattr(self, level)
+        for name in names:
+            if name not in columns:
+                raise unknown_name("observable", name, columns)
+        return np.stack([columns[name].astype(np.float64) for name in names], axis=1)
+
+
+def write_table(path: str | Path, batches: Iterable[Table], provenance: str = "{}") -> int:
+    """Stream batches of observables into one file; returns how many events it holds.
+
+    Raises:
+        HepgenError: if no event is left.
+    """
+    total = 0
+    with create_h5(path, KIND, provenance) as file:
+        for batch in batches:
+            Columns(file.require_group("columns")).append(batch.columns)
+            Columns(file.require_group("truth")).append(batch.truth)
+            for rank, jet in enumerate(batch.constituents):
+                Jagged(file.require_group(f"constituents/{rank}")).append(ak.values_astype(jet, np.float32))
+            total += len(batch)
+        if total == 0:
+            msg = f"{path}: no event was left to write; is the input empty, or the selection too tight?"
+            raise HepgenError(msg)
+    return total
+
+
+def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> Table:
+    """Join the tables of several files, in the order given.
+
+    Args:
+        paths: Files written by `write_table`.
+        constituents: Whether to read the jets' constituents too.
+
+    Raises:
+        HepgenError: if a file is damaged, or the files do not have the same columns.
+    """
+    tables = [_read(path, constituents) for path in paths]
+    first = tables[0]
+    for path, table in zip(paths, tables, strict=True):
+        if (table.columns.keys(), table.truth.keys()) != (first.columns.keys(), first.truth.keys()):
+            msg = f"{path}: its columns differ from those of {next(iter(paths))}; was one made with other settings?"
+            raise HepgenError(msg)
+    return Table(
+        {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
+        {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
+        tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
+    )
+
+
+def _read(path: str | Path, constituents: bool) -> Table:
+    with open_h5(path, KIND) as file:
+        columns, truth = ({name: data[:] for name, data in file[level].items()} for level in ("columns", "truth"))
+        ranks = sorted(file["constituents"]) if constituents and "constituents" in file else []
+        return Table(columns, truth, tuple(Jagged(file["constituents"][rank]).read() for rank in ranks))

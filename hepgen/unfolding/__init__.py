@@ -1,0 +1,1 @@
+"""Unfolding: correct a measured sample for the detector with simulated truth-reco pairs."""

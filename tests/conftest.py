@@ -1,0 +1,15 @@
+"""Fixtures and paths shared by the tests."""
+
+from pathlib import Path
+
+import pytest
+
+REFERENCE = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """The folder of real input files; the test is skipped where it is absent."""
+    if not REFERENCE.is_dir():
+        pytest.skip(f"no reference inputs at {REFERENCE}")
+    return REFERENCE
