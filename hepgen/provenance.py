@@ -22,6 +22,10 @@ PACKAGES = (
 )  # fmt: skip
 
 
+# Read when a run is planned; what they decide reaches a job through its card and its model's module.
+PLANNING = {"hepgen.config", "hepgen.models", "hepgen.sources"}
+
+
 def digest(value: Any) -> str:
     """A 16-digit hash of a JSON-like value; equal values give equal digests on every machine."""
     text = json.dumps(value, sort_keys=True, default=str)
@@ -63,7 +67,7 @@ def stamp(card: Any, modules: Iterable[str]) -> str:
 
 
 def _collect(module: str, code: dict[str, str]) -> None:
-    if module in code:
+    if module in code or module in PLANNING:
         return
     path = module_source(module)
     code[module], imports = _parse(path, path.stat().st_mtime_ns, module)

@@ -30,7 +30,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) or "errno" in str(error):
             msg = f"cannot write {path}: {_reason(error)}; nothing was left behind and finished products are untouched"

@@ -201,7 +201,7 @@ def train(
     for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
         _epoch(step, data, validation, settings, seed, epoch, state)
         if not math.isfinite(state.history.train[-1]):
-            msg = f"{name}: the loss is no longer finite in epoch {epoch + 1}; lower training.learning_rate or set training.clip_norm"
+            msg = f"{name}: the loss diverged in epoch {epoch + 1}; lower training.learning_rate or set training.clip_norm"
             raise HepgenError(msg)
         if log:
             log(_line(name, epoch, settings.epochs, state.history))
