@@ -246,25 +246,24 @@ def _explain(error: ValidationError) -> str:
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys that are known in the block at a location."""
     schema = Config.model_json_schema()
-    node = schema
+    nodes = [schema]
     for part in location:
-        node = _resolve(node, schema)
-        branches = [node, *(_resolve(option, schema) for option in node.get("anyOf", []))]
-        mapped = node.get("discriminator", {}).get("mapping", {})
-        if part in mapped:
-            node = {"$ref": mapped[part]}
-            continue
-        node = next(
-            (b["properties"][part] for b in branches if part in b.get("properties", {})),
-            next((b["additionalProperties"] for b in branches if isinstance(b.get("additionalProperties"), dict)), {}),
-        )
-    node = _resolve(node, schema)
-    branches = [node, *(_resolve(option, schema) for option in node.get("anyOf", []))]
-    return [name for branch in branches for name in branch.get("properties", {})]
+        nodes = [child for node in nodes for child in _children(node, part, schema)]
+    return sorted({name for node in nodes for name in node.get("properties", {})})
 
 
-def _resolve(node: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+def _children(node: dict[str, Any], part: int | str, schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a part of a location leads to: a property, an entry of a mapping or a branch of a union."""
+    mapping = node.get("discriminator", {}).get("mapping", {})
+    if part in mapping:
+        found = [{"$ref": mapping[part]}]
+    elif part in node.get("properties", {}):
+        found = [node["properties"][part]]
+    else:
+        found = [*node.get("patternProperties", {}).values()]
+    resolved = [schema["$defs"][child["$ref"].rpartition("/")[2]] if "$ref" in child else child for child in found]
+    options = [option for child in resolved for option in child.get("anyOf", []) if "$ref" in option]
+    return resolved + [schema["$defs"][option["$ref"].rpartition("/")[2]] for option in options]
 
 
 def _check_references(config: Config) -> None:

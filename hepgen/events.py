@@ -11,7 +11,7 @@ import numpy as np
 from hepgen.errors import HepgenError
 from hepgen.storage import Columns, Jagged, create_h5, open_h5
 
-__all__ = ["Events", "check_particles", "count_events", "iterate_events", "read_events", "write_events"]
+__all__ = ["Events", "check_particles", "count_events", "iterate_events", "read_events", "wrap_phi", "write_events"]
 
 KIND = "events"
 
@@ -39,6 +39,11 @@ class Events:
         """The events of a slice, mask or index array."""
         columns = {name: values[which] for name, values in self.columns.items()}
         return Events(self.particles[which], columns, None if self.truth is None else self.truth[which])
+
+
+def wrap_phi(phi: np.ndarray) -> np.ndarray:
+    """Azimuths, or differences of them, in [−π, π); what lies there already keeps every bit."""
+    return phi - 2 * np.pi * np.floor((phi + np.pi) / (2 * np.pi))
 
 
 def write_events(path: str | Path, batches: Iterable[Events], provenance: str = "{}") -> int:

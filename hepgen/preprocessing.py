@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["MinMax", "Standard", "Support"]
+__all__ = ["MinMax", "Scale", "Standard", "Support"]
 
 
 class Scaler(nn.Module):
@@ -54,6 +54,20 @@ class MinMax(Scaler):
         self.shift.copy_((high + low) / 2)
         self.scale.copy_(_nonzero((high - low) / 2))
         return self
+
+
+class Scale(Scaler):
+    """One common factor that makes the root mean square 1: zeros stay zeros, as they must in sparse images."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def fit(self, x: Tensor) -> "Scale":
+        self.scale.copy_(_nonzero(x.double().square().mean().sqrt()))
+        return self
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        return -self.scale.log().expand(len(x)) * x[0].numel()
 
 
 class Support(Scaler):

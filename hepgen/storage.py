@@ -13,7 +13,7 @@ import numpy as np
 
 from hepgen.errors import HepgenError
 
-__all__ = ["Columns", "Jagged", "atomic", "create_h5", "open_h5", "read_json", "write_json"]
+__all__ = ["Columns", "Jagged", "atomic", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
 
 
 @contextmanager
@@ -80,6 +80,13 @@ def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
         except OSError as error:
             msg = f"{path}: damaged HDF5 file ({error})"
             raise HepgenError(msg) from error
+
+
+def describe_h5(path: str | Path) -> tuple[str, str]:
+    """The kind of an HDF5 product, and the sample, model or method that it was made for."""
+    with open_h5(path) as file:
+        name = json.loads(file.attrs.get("provenance", "{}")).get("card", {}).get("name", "")
+        return str(file.attrs.get("hepgen", "")), name
 
 
 class Columns:

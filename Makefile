@@ -1,0 +1,42 @@
+# Two commands: `make demo` runs the embedded analysis to its report, `make test` passes the tests.
+# Both install what they need into .venv first.
+PYTHON ?= python3
+CONFIG ?= config/config.yaml
+CORES ?= 2
+BIN := .venv/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --configfile $(CONFIG)
+REPORT = $(shell sed -n 's/^output: *//p' $(CONFIG))/report.html
+
+.PHONY: demo test test-all lint schema help
+
+help:
+	@echo "make demo       install, run $(CONFIG) and write its report (about 10 minutes on 2 cores)"
+	@echo "make test       install and run the quick tests and the linters (under 12 minutes)"
+	@echo "make test-all   the slow tests too"
+
+# An environment that is complete carries this stamp; a changed pin or dependency makes it anew.
+.venv/.installed: pyproject.toml constraints.txt
+	@echo "installing into .venv (a few minutes the first time) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; try make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv || { echo "error: no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+demo: .venv/.installed
+	@echo "running $(CONFIG) on $(CORES) cores: simulation, training, figures, report; about 10 minutes on 2 cores"
+	@start=$$(date +%s); $(RUN) --quiet progress --report-after-run --report $(REPORT) \
+	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $(CURDIR)/$(REPORT)"
+
+test: .venv/.installed lint
+	@echo "running the quick tests; under 12 minutes on 2 cores"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) -m "not slow" --durations 10
+
+test-all: .venv/.installed lint
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) --durations 20
+
+lint: .venv/.installed
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow
+
+schema: .venv/.installed
+	@$(BIN)/hepgen schema > config/schema.json

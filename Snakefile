@@ -1,0 +1,74 @@
+# hepgen's workflow: what is run, from samples to the report.
+#
+#   snakemake --cores 2                                            the embedded analysis
+#   snakemake --cores 2 --configfile config/lhco.yaml tagging      one analysis of another configuration
+#   snakemake --cores 2 --until tagging_train                      one stage
+from snakemake.utils import min_version
+
+min_version("9.21")
+
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+container: "docker://python:3.11"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+wildcard_constraints:
+    sample=any_of(CONFIG.samples),
+    chunk=r"\d+",
+    seed=r"\d+",
+
+
+include: "workflow/rules/samples.smk"
+include: "workflow/rules/tagging.smk"
+include: "workflow/rules/generation.smk"
+include: "workflow/rules/unfolding.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    samples,
+    tagging,
+    generation,
+    unfolding,
+
+
+# The configuration that the jobs read, so that a logged command can be run again by hand.
+onstart:
+    freeze_config()
+
+
+rule all:
+    default_target: True
+    input:
+        f"{OUT}/metrics.json",
+        figures(*ANALYSES),
+
+
+rule samples:
+    input:
+        tables(*CONFIG.samples),
+
+
+rule tagging:
+    input:
+        analysis("tagging"),
+
+
+rule generation:
+    input:
+        analysis("generation"),
+
+
+rule unfolding:
+    input:
+        analysis("unfolding"),

@@ -1,0 +1,203 @@
+"""The command line: one command a stage, in the order of the analysis; no logic of its own."""
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hepgen.config import json_schema, load
+from hepgen.errors import HepgenError
+from hepgen.storage import describe_h5
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Anomaly detection, fast simulation and unfolding for collider physics, stage by stage.",
+)
+tagging = typer.Typer(no_args_is_help=True, help="Train anomaly taggers, score held-out events, compare.")
+generation = typer.Typer(no_args_is_help=True, help="Train event generators, draw events, hold them against truth.")
+unfolding = typer.Typer(no_args_is_help=True, help="Correct a measured sample for the detector, compare methods.")
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file.", show_default=False)]
+Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Products of the stages before.")]
+Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.", show_default=False)]
+Folder = Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Where to write.", show_default=False)]
+Device = Annotated[str, typer.Option(help="Where to compute: auto (a GPU where there is one), cpu or cuda.")]
+Seed = Annotated[int, typer.Argument(metavar="SEED", help="Seed of the training.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="An entry of the analysis's models.")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A trained model.")]
+Sample = Annotated[str, typer.Argument(metavar="SAMPLE", help="An entry of the samples block.")]
+
+
+@app.command(rich_help_panel="Before a run")
+def check(config: ConfigFile) -> None:
+    """Check a configuration file and say what it would run."""
+    from hepgen.summary import describe
+
+    print(describe(load(config)))
+
+
+@app.command(rich_help_panel="Before a run")
+def schema() -> None:
+    """Print the JSON Schema of configuration files."""
+    print(json.dumps(json_schema(), indent=2))
+
+
+@app.command(rich_help_panel="Stages of a run")
+def sample(
+    config: ConfigFile,
+    name: Sample,
+    chunk: Annotated[int, typer.Argument(metavar="CHUNK", help="Which chunk of the sample, from 0.")],
+    output: Output,
+) -> None:
+    """Simulate or read one chunk of a sample."""
+    from hepgen.sources.produce import produce
+
+    produce(load(config), name, chunk, output)
+
+
+@app.command(rich_help_panel="Stages of a run")
+def observe(
+    config: ConfigFile,
+    name: Sample,
+    events: Annotated[Path, typer.Argument(metavar="EVENTS", help="Events of the sample.")],
+    output: Output,
+) -> None:
+    """Cluster jets and compute all observables of a chunk."""
+    from hepgen.observables import observe_sample
+
+    observe_sample(load(config), name, events, output)
+
+
+@tagging.command("train")
+def tagging_train(
+    config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
+) -> None:
+    """Train one tagger with one seed."""
+    from hepgen.tagging.train import train
+
+    train(load(config), model, seed, _tables(files), output, device)
+
+
+@tagging.command("score")
+def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto") -> None:
+    """Score the held-out events with a trained tagger."""
+    from hepgen.tagging.score import score
+
+    score(load(config), model, _tables(files), output, device)
+
+
+@tagging.command("evaluate")
+def tagging_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Compare all taggers and cuts over all seeds, from tables and scores."""
+    from hepgen.tagging.evaluate import evaluate
+
+    evaluate(load(config), _tables(files), _of_kind(files, "scores"), output)
+
+
+@generation.command("train")
+def generation_train(
+    config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
+) -> None:
+    """Train one generator with one seed."""
+    from hepgen.generation.train import train
+
+    settings = load(config)
+    train(settings, model, seed, _tables(files)[settings.generation.sample], output, device)
+
+
+@generation.command("sample")
+def generation_sample(config: ConfigFile, model: ModelFile, output: Output, device: Device = "auto") -> None:
+    """Draw events from a trained generator."""
+    from hepgen.generation.sample import sample as draw
+
+    draw(load(config), model, output, device)
+
+
+@generation.command("evaluate")
+def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Hold all generated events against truth never seen, from tables, events and the simulation's timings."""
+    from hepgen.generation.evaluate import evaluate
+
+    settings = load(config)
+    timings = [file for file in files if file.suffix == ".tsv"]
+    tables = _tables(files)[settings.generation.sample]
+    evaluate(settings, tables, _of_kind(files, "generated"), output, timings)
+
+
+@unfolding.command("unfold")
+def unfolding_unfold(
+    config: ConfigFile, method: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
+) -> None:
+    """Unfold the data with one method and one seed."""
+    from hepgen.unfolding.unfold import unfold
+
+    settings = load(config)
+    tables = _tables(files)
+    simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
+    unfold(settings, method, seed, simulation, data, output, device)
+
+
+@unfolding.command("evaluate")
+def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Compare all methods with the truth, the prior and no unfolding, from tables and results."""
+    from hepgen.unfolding.evaluate import evaluate
+
+    settings = load(config)
+    tables = _tables(files)
+    simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
+    evaluate(settings, simulation, data, _of_kind(files, "unfolded"), output)
+
+
+app.add_typer(tagging, name="tagging", rich_help_panel="Stages of a run")
+app.add_typer(generation, name="generation", rich_help_panel="Stages of a run")
+app.add_typer(unfolding, name="unfolding", rich_help_panel="Stages of a run")
+
+
+@app.command(rich_help_panel="After a run")
+def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", help="Numbers to draw.")]) -> None:
+    """Draw figures as PDF and PNG beside their numbers."""
+    from hepgen.plots.draw import draw_files
+
+    draw_files(files)
+
+
+@app.command(rich_help_panel="After a run")
+def summary(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Gather the metrics of all analyses into tables and the report's front page."""
+    from hepgen.summary import summarize
+
+    summarize(load(config), files, output)
+
+
+def _tables(files: list[Path]) -> dict[str, list[Path]]:
+    """The observables among the files, by sample."""
+    tables: dict[str, list[Path]] = defaultdict(list)
+    for file in _of_kind(files, "observables"):
+        tables[describe_h5(file)[1]].append(file)
+    return tables
+
+
+def _of_kind(files: list[Path], kind: str) -> list[Path]:
+    """The HDF5 products of a kind among the files."""
+    return [file for file in files if file.suffix == ".h5" and describe_h5(file)[0] == kind]
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends in one message and status 1."""
+    try:
+        app()
+    except HepgenError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""68 % intervals from resampled events and repeated trainings."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from hepgen.errors import HepgenError
+
+__all__ = ["LEVEL", "Interval", "bootstrap", "interval"]
+
+LEVEL = 0.6827
+
+
+class Interval(NamedTuple):
+    """A value and the bounds of its central 68.27 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray | float], strata: np.ndarray, *, replicas: int = 200, seed: int
+) -> np.ndarray:
+    """Recompute a statistic on events drawn with replacement (Efron 1979).
+
+    Events are drawn within each stratum, so that no class of events can vanish from a replica.
+
+    Args:
+        statistic: Takes how often each event was drawn, integers of shape (n,), and returns one or more numbers.
+        strata: The class of every event, shape (n,); a constant array for a plain bootstrap.
+        replicas: How many times to draw.
+        seed: Fixes the draws.
+
+    Returns:
+        The statistic of every replica, shape (replicas, ...).
+    """
+    rng = np.random.default_rng(seed)
+    classes = [np.flatnonzero(strata == value) for value in np.unique(strata)]
+    results = []
+    for _ in range(replicas):
+        counts = np.zeros(len(strata), dtype=np.int64)
+        for members in classes:
+            counts[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
+        results.append(statistic(counts))
+    return np.asarray(results)
+
+
+def interval(nominal: np.ndarray, replicas: np.ndarray, *, seed: int) -> Interval:
+    """The mean over trainings and its interval over test events and trainings together.
+
+    The spread of the bootstrap replicas around their own mean (so that a biased replica does not shift the value)
+    is convolved with Student's t for the mean of a few trainings, which widens it as it should for two or three.
+
+    Args:
+        nominal: The statistic of each of S trainings on the events as they are, shape (S,).
+        replicas: The same on B bootstrap replicas, shape (B, S); the trainings share each replica's events.
+        seed: Fixes the random numbers of the convolution.
+
+    Raises:
+        HepgenError: if a value is not finite.
+    """
+    nominal, replicas = np.atleast_1d(nominal), np.asarray(replicas, dtype=np.float64)
+    if not (np.isfinite(nominal).all() and np.isfinite(replicas).all()):
+        msg = "a figure of merit is not finite; are there too few events to measure it?"
+        raise HepgenError(msg)
+    trainings = len(nominal)
+    means = np.repeat(replicas.reshape(len(replicas), trainings).mean(1), 50)
+    deviations = means - means.mean()
+    if trainings > 1:
+        error = nominal.std(ddof=1) / np.sqrt(trainings)
+        deviations += error * np.random.default_rng(seed).standard_t(trainings - 1, size=len(deviations))
+    low, high = np.quantile(deviations, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    value = float(nominal.mean())
+    return Interval(value, value + min(float(low), 0.0), value + max(float(high), 0.0))

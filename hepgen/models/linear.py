@@ -1,0 +1,59 @@
+"""Principal component analysis as an anomaly tagger: the linear autoencoder's optimum in closed form."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from hepgen.errors import HepgenError
+
+__all__ = ["PCA"]
+
+
+class PCA(nn.Module):
+    """Anomaly score = squared distance to the subspace of the leading principal components.
+
+    A linear autoencoder trained with the squared error spans the same subspace.
+
+    Args:
+        shape: Shape of one event's input.
+        components: Dimension of the subspace, smaller than the input's.
+
+    References:
+        K. Pearson, Philosophical Magazine 2 (1901) 559; P. Baldi, K. Hornik, Neural Networks 2 (1989) 53.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, components: int = 2) -> None:
+        super().__init__()
+        features = math.prod(shape)
+        if not 0 < components < features:
+            msg = f"pca: components is {components}; it must be at least 1 and less than the {features} inputs"
+            raise HepgenError(msg)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("components", torch.zeros(components, features))
+
+    def fit(self, x: Tensor, weight: Tensor | None = None) -> "PCA":
+        """Find the components of data of shape (n, *shape), each event counting by its weight (n,), not negative.
+
+        Raises:
+            HepgenError: if there are fewer events than components.
+        """
+        x = x.flatten(1).double()
+        if len(x) <= len(self.components):
+            msg = f"pca: {len(x)} training events cannot fix {len(self.components)} components"
+            raise HepgenError(msg)
+        weight = torch.ones(len(x), dtype=x.dtype) if weight is None else weight.double()
+        mean = (weight[:, None] * x).sum(0) / weight.sum()
+        _, _, directions = torch.linalg.svd(weight.sqrt()[:, None] * (x - mean), full_matrices=False)
+        self.mean.copy_(mean)
+        self.components.copy_(directions[: len(self.components)])
+        return self
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The nearest point of the subspace, of the input's shape."""
+        centered = x.flatten(1) - self.mean
+        return (self.mean + centered @ self.components.T @ self.components).reshape(x.shape)
+
+    def score(self, x: Tensor) -> Tensor:
+        """Mean squared distance to the subspace, shape (n,)."""
+        return (x - self.reconstruct(x)).square().flatten(1).mean(1)

@@ -1,0 +1,115 @@
+"""What each stage of a run depends on: its slice of the configuration and the code that it runs.
+
+Snakemake tracks both as parameters of a job, and every product carries both as its provenance, so that a
+changed setting or an edited module reruns just the jobs that it reaches.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel
+
+from hepgen.config import Config
+from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
+from hepgen.provenance import fingerprint, stamp
+from hepgen.sources import SOURCES
+
+__all__ = ["card", "code", "needs_constituents", "provenance"]
+
+
+def card(config: Config, stage: str, name: str = "") -> dict[str, Any]:
+    """The settings that a stage reads, as plain JSON; `name` is its sample, model or method."""
+    return _plain(_CARDS[stage](config, name))
+
+
+def code(config: Config, stage: str, name: str = "") -> str:
+    """The fingerprint of the code that a stage runs."""
+    return fingerprint(*_modules(config, stage, name))
+
+
+def provenance(config: Config, stage: str, name: str = "") -> str:
+    """Settings, code and versions, as they are written into the stage's product."""
+    return stamp({"stage": stage, "name": name, **card(config, stage, name)}, _modules(config, stage, name))
+
+
+def needs_constituents(config: Config, sample: str) -> bool:
+    """Whether jet images are made of a sample, so that its jets' constituents must be kept."""
+    tagging = config.tagging
+    return (
+        tagging is not None
+        and sample in (*tagging.samples, *tagging.test)
+        and any(model.inputs == "images" for model in tagging.models.values())
+    )
+
+
+def _observe(config: Config, sample: str) -> dict[str, Any]:
+    jets = config.jets[config.samples[sample].jets]
+    return {"jets": jets, "constituents": needs_constituents(config, sample)}
+
+
+def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    """A block's own settings without its models and the named ones, and the seed of the splits."""
+    settings = getattr(config, block).model_dump(exclude={"models", "methods", "seeds", *without})
+    return {"seed": config.seed, **settings}
+
+
+_EVALUATION = {"tagging": ("cuts", "mass"), "generation": ("events",), "unfolding": ("bins",)}
+
+
+def _train(block: str, registry_key: str) -> Any:
+    def slice_of(config: Config, name: str) -> dict[str, Any]:
+        entry = getattr(getattr(config, block), registry_key)[name]
+        without = {*_EVALUATION[block]}
+        if block == "tagging" and entry.inputs != "images":
+            without.add("images")
+        return {"model": entry, **_pick(config, block, without=without)}
+
+    return slice_of
+
+
+_CARDS = {
+    "sample": lambda c, s: {"seed": c.seed, "sample": c.samples[s].model_dump(exclude={"jets"})},
+    "observe": _observe,
+    "tagging_train": _train("tagging", "models"),
+    "tagging_score": _train("tagging", "models"),
+    "tagging_evaluate": lambda c, _: _pick(c, "tagging", without=["images"]),
+    "generation_train": _train("generation", "models"),
+    "generation_sample": lambda c, _: {"events": c.generation.events},
+    "generation_evaluate": lambda c, _: _pick(c, "generation"),
+    "unfolding_unfold": _train("unfolding", "methods"),
+    "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
+    "plot": lambda *_: {},
+    "summary": lambda c, _: {"title": c.title},
+}
+
+_STAGE_MODULES = {
+    "sample": "hepgen.sources.produce",
+    "observe": "hepgen.observables",
+    "plot": "hepgen.plots.draw",
+    "summary": "hepgen.summary",
+}
+
+
+def _modules(config: Config, stage: str, name: str) -> list[str]:
+    """The stage's own module and, where it uses a plug-in, the plug-in's."""
+    modules = [_STAGE_MODULES.get(stage, f"hepgen.{stage.replace('_', '.')}")]
+    if stage == "sample":
+        modules.append(SOURCES.target(config.samples[name].source)[0])
+    elif stage in ("tagging_train", "tagging_score"):
+        modules.append(TAGGERS.target(config.tagging.models[name].type)[0])
+    elif stage in ("generation_train", "generation_sample"):
+        modules.append(GENERATORS.target(config.generation.models[name].type)[0])
+    elif stage == "unfolding_unfold":
+        modules.append(CLASSIFIERS.target(config.unfolding.methods[name].classifier)[0])
+    return modules
+
+
+def _plain(value: Any) -> Any:
+    """A JSON-like copy of a value that may hold parts of the configuration."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)

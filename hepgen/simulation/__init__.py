@@ -1,0 +1,1 @@
+"""Physics processes and the parametrised detector: events simulated on the spot."""

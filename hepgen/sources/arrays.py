@@ -1,0 +1,207 @@
+"""Tables of observables from .npy, .npz, HDF5 and .csv files, by column index or name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from zipfile import BadZipFile
+
+import h5py
+import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTables write with
+import numpy as np
+
+from hepgen.config import ArraysSample, Column
+from hepgen.errors import HepgenError
+from hepgen.registry import unknown_name
+from hepgen.storage import open_h5
+from hepgen.table import Table
+
+__all__ = ["stream"]
+
+STEP = 50_000
+
+Key = int | str
+Block = dict[Key, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """An open file: how many rows and which columns it has; `read(keys, start, stop)` goes forward only."""
+
+    rows: int
+    keys: Sequence[Key]
+    read: Callable[[Sequence[Key], int, int], Block]
+
+
+def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Table]:
+    """The rows of one chunk as tables of at most 50,000 rows.
+
+    Observables become float32, ``label`` int8 and ``weight`` float64. `seed` is not used: nothing here is random.
+
+    Args:
+        sample: The file and the columns to read, each with its factor to GeV or radians.
+        chunk: Which contiguous block of the rows, counted from 0.
+        seed: Part of the interface of every source.
+
+    Raises:
+        HepgenError: if the file is missing, damaged, empty or pickled, lacks a column (the message lists those
+            it has), or holds a number that is not finite.
+    """
+    columns = {name: c if isinstance(c, Column) else Column(column=c) for name, c in sample.columns.items()}
+    if "label" in columns and sample.label is not None:
+        msg = f"{sample.path}: `label` is given both as a column and for all events; remove one of the two"
+        raise HepgenError(msg)
+    with _open(sample.path) as reader:
+        for column in columns.values():
+            if column.column not in reader.keys:
+                raise unknown_name(f"column of {sample.path}", str(column.column), map(str, reader.keys))
+        if reader.rows == 0:
+            msg = f"{sample.path}: holds no row"
+            raise HepgenError(msg)
+        keys = list(dict.fromkeys(column.column for column in columns.values()))
+        start, stop = (reader.rows * c // sample.chunks for c in (chunk, chunk + 1))
+        for first in range(start, stop, STEP):
+            block = reader.read(keys, first, min(first + STEP, stop))
+            yield _table(block, columns, sample, first)
+
+
+def _table(block: Block, columns: dict[str, Column], sample: ArraysSample, first: int) -> Table:
+    values = {name: _values(name, column, block[column.column], sample.path, first) for name, column in columns.items()}
+    if sample.label is not None:
+        values["label"] = np.full(len(next(iter(values.values()))), sample.label, np.int8)
+    return Table(values)
+
+
+def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int) -> np.ndarray:
+    """One checked and scaled column."""
+    where = f"{path}: column {column.column!r} ({name})"
+    if raw.dtype.kind not in "fiub" or raw.ndim != 1:
+        msg = f"{where} holds {raw.dtype} of shape {raw.shape}, not one number a row"
+        raise HepgenError(msg)
+    values = raw.astype(np.float64) * column.scale
+    with np.errstate(over="ignore"):
+        typed = values.astype(np.float64 if name == "weight" else np.float32)
+    bad = ~np.isin(values, (0, 1)) if name == "label" else ~np.isfinite(typed)
+    if bad.any():
+        what = "neither 0 nor 1" if name == "label" else "not finite"
+        msg = f"{where}: {bad.sum()} values are {what}, the first being {values[bad][0]} in row {first + bad.argmax()}"
+        raise HepgenError(msg)
+    return values.astype(np.int8) if name == "label" else typed
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[Reader]:
+    openers = {".npy": _npy, ".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".csv": _csv}
+    if path.suffix not in openers:
+        msg = (
+            f"{path}: cannot read a table from {path.suffix or 'a file without an ending'}; known: {', '.join(openers)}"
+        )
+        raise HepgenError(msg)
+    try:
+        with openers[path.suffix](path) as reader:
+            yield reader
+    except (OSError, EOFError, ValueError, BadZipFile) as error:
+        reason = "it holds pickled objects, which are never read" if "allow_pickle" in str(error) else error
+        msg = f"{path}: not a readable {path.suffix} file ({reason})"
+        raise HepgenError(msg) from error
+
+
+def _read_array(array: np.ndarray | h5py.Dataset, path: Path) -> Reader:
+    """Named fields of a structured array, or the columns of a plain one by index."""
+    if array.dtype.names:
+        return Reader(len(array), array.dtype.names, lambda keys, a, b: {key: array[key][a:b] for key in keys})
+    if array.ndim != 2:
+        msg = f"{path}: has shape {array.shape}; a table has rows and columns"
+        raise HepgenError(msg)
+
+    def read(keys: Sequence[Key], start: int, stop: int) -> Block:
+        rows = array[start:stop]
+        return {key: rows[:, key] for key in keys}
+
+    return Reader(len(array), range(array.shape[1]), read)
+
+
+@contextmanager
+def _npy(path: Path) -> Iterator[Reader]:
+    yield _read_array(np.load(path, mmap_mode="r", allow_pickle=False), path)
+
+
+@contextmanager
+def _npz(path: Path) -> Iterator[Reader]:
+    """Arrays of one number a row by name, or the columns of the only table by index."""
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    yield _read_columns(arrays, path)
+
+
+@contextmanager
+def _hdf5(path: Path) -> Iterator[Reader]:
+    """Datasets by path, the columns of a pandas "fixed" frame by name, or those of the only table by index."""
+    with open_h5(path) as file:
+        frames = [group for group in (file, *file.values()) if "pandas_type" in group.attrs and "axis0" in group]
+        if frames:
+            yield _read_frame(frames[0])
+            return
+        arrays: dict[str, h5py.Dataset] = {}
+        file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        yield _read_columns(arrays, path)
+
+
+def _read_columns(arrays: dict[str, np.ndarray | h5py.Dataset], path: Path) -> Reader:
+    only = next(iter(arrays.values()), None)
+    if len(arrays) == 1 and (only.ndim != 1 or only.dtype.names):
+        return _read_array(only, path)
+    arrays = {name: array for name, array in arrays.items() if array.ndim == 1}
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        msg = f"{path}: its columns differ in length ({', '.join(f'{n}: {k}' for n, k in lengths.items())})"
+        raise HepgenError(msg)
+    rows = next(iter(lengths.values()), 0)
+    return Reader(rows, list(arrays), lambda keys, a, b: {key: arrays[key][a:b] for key in keys})
+
+
+def _read_frame(frame: h5py.Group) -> Reader:
+    """A pandas "fixed" frame: one two-dimensional block for each type of number."""
+    places: dict[Key, tuple[str, int]] = {}
+    for block in range(int(frame.attrs["nblocks"])):
+        names = frame[f"block{block}_items"][:]
+        for index, name in enumerate(names.tolist()):
+            places[name.decode() if isinstance(name, bytes) else name] = (f"block{block}_values", index)
+
+    def read(keys: Sequence[Key], start: int, stop: int) -> Block:
+        blocks = {block: frame[block][start:stop] for block in {places[key][0] for key in keys}}
+        return {key: blocks[places[key][0]][:, places[key][1]] for key in keys}
+
+    return Reader(len(frame["axis1"]), list(places), read)
+
+
+@contextmanager
+def _csv(path: Path) -> Iterator[Reader]:
+    """Comma-separated numbers, with or without a line of names."""
+    with path.open(encoding="utf-8") as handle:
+        first = handle.readline().lstrip("#").strip().split(",")
+        keys: Sequence[Key] = range(len(first)) if _is_number(first[0]) else [name.strip() for name in first]
+        header = isinstance(keys, list)
+        rows = sum(1 for line in handle if line.strip()) + (0 if header else bool(first[0]))
+        handle.seek(0)
+        lines = (line for line in handle if line.strip())
+        next(islice(lines, int(header), int(header)), None)
+        position = 0
+
+        def read(wanted: Sequence[Key], start: int, stop: int) -> Block:
+            nonlocal position
+            skipped = islice(lines, start - position, None)
+            block = np.loadtxt(islice(skipped, stop - start), delimiter=",", ndmin=2)
+            position = stop
+            return {key: block[:, keys.index(key)] for key in wanted}
+
+        yield Reader(rows, keys, read)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

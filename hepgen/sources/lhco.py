@@ -1,0 +1,100 @@
+"""Raw files of the LHC Olympics 2020: a pandas store of 700 × (pT, η, φ) an event, zero-padded, label last."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import awkward as ak
+import h5py
+import hdf5plugin  # noqa: F401 - gives h5py the blosc filter of the official files
+import numpy as np
+
+from hepgen.config import LhcoSample
+from hepgen.errors import HepgenError
+from hepgen.events import Events, wrap_phi
+from hepgen.storage import open_h5
+
+__all__ = ["stream"]
+
+DATASET = "df/block0_values"
+PARTICLES = 700
+STEP = 1000
+
+
+def stream(sample: LhcoSample, chunk: int = 0, seed: int = 0) -> Iterator[Events]:
+    """The events of one chunk in batches of at most 1,000, so that memory stays bounded whatever the file's size.
+
+    Particles are massless; those with pT = 0 are padding. `seed` is not used: nothing here is random.
+
+    Args:
+        sample: The file, how many of its events to use and in how many chunks.
+        chunk: Which contiguous block of the events, counted from 0.
+        seed: Part of the interface of every source.
+
+    Raises:
+        HepgenError: if the file is missing, damaged, empty, not in this layout, or holds unphysical numbers.
+
+    References:
+        Kasieczka, Nachman, Shih et al. 2021, arXiv:2101.08320.
+    """
+    with open_h5(sample.path) as file:
+        dataset = _dataset(file, sample)
+        events = min(len(dataset), sample.events or len(dataset))
+        start, stop = events * chunk // sample.chunks, events * (chunk + 1) // sample.chunks
+        for first in range(start, stop, STEP):
+            block = dataset[first : min(first + STEP, stop)]
+            yield _convert(block, sample, first)
+
+
+def _dataset(file: h5py.File, sample: LhcoSample) -> h5py.Dataset:
+    """The table of a file, once its layout has been checked."""
+    dataset = file.get(DATASET)
+    if not isinstance(dataset, h5py.Dataset):
+        msg = (
+            f"{sample.path}: not a raw LHC Olympics file: it has no dataset {DATASET} "
+            f"(top level: {', '.join(file) or 'empty'}); tables of observables are read with source: arrays"
+        )
+        raise HepgenError(msg)
+    columns = 3 * PARTICLES
+    if dataset.ndim != 2 or dataset.shape[1] not in (columns, columns + 1) or dataset.dtype.kind != "f":
+        msg = (
+            f"{sample.path}: {DATASET} has shape {dataset.shape} and type {dataset.dtype}; "
+            f"a raw LHC Olympics file has {columns} columns of real numbers, or {columns + 1} with the label"
+        )
+        raise HepgenError(msg)
+    if len(dataset) == 0:
+        msg = f"{sample.path}: {DATASET} holds no event"
+        raise HepgenError(msg)
+    if dataset.shape[1] > columns and sample.label is not None:
+        msg = f"{sample.path}: the file has a label column; remove `label: {sample.label}` from its sample"
+        raise HepgenError(msg)
+    return dataset
+
+
+def _convert(block: np.ndarray, sample: LhcoSample, first: int) -> Events:
+    """Events of some rows of the table, the first of which is row `first` of the file."""
+    padded = block[:, : 3 * PARTICLES].reshape(len(block), PARTICLES, 3)
+    _check(block, padded[..., 0], sample.path, first)
+    present = padded[..., 0] > 0
+    pt, eta, phi = padded[present].T
+    flat = ak.zip({"pt": _single(pt), "eta": _single(eta), "phi": _single(wrap_phi(phi))})
+    labels = block[:, 3 * PARTICLES] if block.shape[1] > 3 * PARTICLES else sample.label
+    columns = {} if labels is None else {"label": np.broadcast_to(labels, len(block)).astype(np.int8)}
+    return Events(ak.unflatten(flat, present.sum(1)), columns)
+
+
+def _check(block: np.ndarray, pt: np.ndarray, path: Path, first: int) -> None:
+    """Raise `HepgenError` for the first row that holds no physical event."""
+    bad = {
+        "a number that is not finite": ~np.isfinite(block).all(1),
+        "a negative pT": (pt < 0).any(1),
+    }
+    if block.shape[1] > 3 * PARTICLES:
+        bad["a label other than 0 and 1"] = ~np.isin(block[:, -1], (0, 1))
+    for what, rows in bad.items():
+        if rows.any():
+            msg = f"{path}: event {first + int(rows.argmax())} (counted from 0) has {what}"
+            raise HepgenError(msg)
+
+
+def _single(values: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float32)

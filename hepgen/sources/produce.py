@@ -1,0 +1,25 @@
+"""The first stage of a run: one chunk of a sample, from its source into the store."""
+
+from pathlib import Path
+
+from hepgen.config import ArraysSample, Config
+from hepgen.events import write_events
+from hepgen.plan import provenance
+from hepgen.sources import SOURCES
+from hepgen.table import write_table
+
+__all__ = ["produce"]
+
+
+def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
+    """Stream a chunk of a sample into `output`; returns how many events it holds.
+
+    Sources of events write an `Events` file, tables of observables write a `Table` at once.
+
+    Raises:
+        HepgenError: if the source is unreadable or holds no event.
+    """
+    entry = config.samples[sample]
+    batches = SOURCES.load(entry.source)(entry, chunk, config.seed)
+    write = write_table if isinstance(entry, ArraysSample) else write_events
+    return write(output, batches, provenance(config, "sample", sample))

@@ -1,0 +1,168 @@
+"""What a run amounts to: one file of metrics, tables to read, and the front page of the report."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binom
+
+from hepgen.config import ArraysSample, Config, Sample
+from hepgen.metrics.record import Metric, read_metrics, write_metrics
+from hepgen.provenance import versions
+from hepgen.storage import atomic, describe_h5
+from hepgen.table import Table, read_tables
+
+__all__ = ["describe", "summarize"]
+
+# The figures of merit that stand on the front page: (metric, heading), by analysis.
+HEADLINE = {
+    "tagging": [("auc", "AUC"), ("max_sic_25", "max SIC (≥ 25 background events)")],
+    "generation": [("c2st_auc", "classifier two-sample AUC"), ("events_per_second", "events per second")],
+    "unfolding": [("triangular_mean", "triangular discriminator × 10³, mean over observables")],
+}
+SAMPLE_OBSERVABLES = ("mjj", "pt_j1", "mass_j1", "tau21_j1", "multiplicity_j1")
+STYLE = (
+    "body{font:14px sans-serif;margin:1.5em}table{border-collapse:collapse}"
+    "th,td{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:left}"
+    "td:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}"
+)
+COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor", "events", "trainings")
+
+
+def describe(config: Config) -> str:
+    """What a configuration would run, in a few lines."""
+    lines = [config.title, "samples:"]
+    lines += [f"  {name}: {_origin(sample)}, {sample.chunks} chunk(s)" for name, sample in config.samples.items()]
+    for block, key in (("tagging", "models"), ("generation", "models"), ("unfolding", "methods")):
+        settings = getattr(config, block)
+        if settings:
+            lines.append(f"{block}: {', '.join(getattr(settings, key))} with seeds {settings.seeds}")
+    return "\n".join(lines)
+
+
+def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
+    """Write ``metrics.json``, ``tables/*.html`` and ``summary.rst`` into the folder `output`.
+
+    Args:
+        config: The configuration of the run.
+        files: The metrics of each analysis (JSON) and the observables of each sample (HDF5).
+        output: The folder of the run's products.
+
+    Raises:
+        HepgenError: if a file is unreadable.
+    """
+    chunks: dict[str, list[Path]] = defaultdict(list)
+    for file in files:
+        if file.suffix == ".h5":
+            chunks[describe_h5(file)[1]].append(file)
+    metrics = [metric for name, paths in chunks.items() for metric in _sample_metrics(name, read_tables(paths))]
+    for file in files:
+        if file.suffix == ".json":
+            metrics += read_metrics(file)
+    for analysis in {"samples": None, **{metric.analysis: None for metric in metrics}}:
+        _write(output / "tables" / f"{analysis}.html", _html(m for m in metrics if m.analysis == analysis))
+    _write(output / "summary.rst", _front_page(config, metrics))
+    write_metrics(output / "metrics.json", metrics)
+
+
+def _sample_metrics(name: str, table: Table) -> list[Metric]:
+    """How many events a sample has, and the medians of its main observables."""
+    events = len(table)
+    common = {"analysis": "samples", "sample": name, "n": events}
+    records = [Metric(**common, model="", metric="events", value=events, low=events, high=events)]
+    # The order statistics between which the median lies with a probability of 68 %.
+    ranks = np.clip(binom.interval(0.6827, events, 0.5), 0, events - 1).astype(int)
+    for observable in SAMPLE_OBSERVABLES:
+        for level, columns in (("", table.columns), ("truth ", table.truth)):
+            if observable in columns:
+                values = np.sort(columns[observable].astype(float))
+                low, high = values[ranks]
+                median = float(np.median(values))
+                records.append(
+                    Metric(**common, model="", metric=f"{level}median {observable}", value=median, low=low, high=high)
+                )
+    return records
+
+
+def _html(metrics: Iterable[Metric]) -> str:
+    """The metrics as a table on a page of its own."""
+    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in _row(metric)) for metric in metrics)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>figures of merit</title><style>{STYLE}</style>'
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></html>\n"
+    )
+
+
+def _row(metric: Metric) -> tuple[str, ...]:
+    interval = "" if metric.low == metric.high else f"{_number(metric.low)} – {_number(metric.high)}"
+    numbers = (_number(metric.value), interval, _number(metric.null), _number(metric.floor))
+    return (metric.sample, metric.model, metric.metric, *numbers, f"{metric.n:,}", str(metric.seeds))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _front_page(config: Config, metrics: list[Metric]) -> str:
+    """The front page in reStructuredText: what was run, on what, by which versions, with what result."""
+    events = {metric.sample: metric.n for metric in metrics if metric.metric == "events"}
+    samples = [(name, _origin(config.samples[name]), f"{n:,}") for name, n in events.items()]
+    parts = [
+        _heading(config.title, "="),
+        "What was run, on what, and what came out; every figure and table is in the menu.",
+        "",
+    ]
+    for analysis, columns in HEADLINE.items():
+        rows = _headline([metric for metric in metrics if metric.analysis == analysis], [name for name, _ in columns])
+        if rows:
+            heading = ("model", *(title for _, title in columns))
+            parts += [_heading(analysis.capitalize(), "-"), _list_table(heading, rows)]
+    parts += [_heading("Samples", "-"), _list_table(("sample", "source", "events"), samples)]
+    parts += [_heading("Versions", "-"), _list_table(("package", "version"), list(versions().items()))]
+    return "\n".join(parts)
+
+
+def _headline(metrics: list[Metric], names: list[str]) -> list[tuple[str, ...]]:
+    """One row for each model: value, interval and null or floor of each of the named metrics."""
+    found = {(metric.model, metric.metric): metric for metric in metrics}
+    models = {metric.model: None for metric in metrics if metric.metric in names}
+    return [(model, *(_cell(found.get((model, name))) for name in names)) for model in models]
+
+
+def _cell(metric: Metric | None) -> str:
+    if metric is None:
+        return "–"
+    against = [f"{word} {_number(value)}" for word, value in (("null", metric.null), ("floor", metric.floor)) if value]
+    interval = f" [{_number(metric.low)}, {_number(metric.high)}]" if metric.low != metric.high else ""
+    return f"{_number(metric.value)}{interval}" + (f" ({', '.join(against)})" if against else "")
+
+
+def _origin(sample: Sample) -> str:
+    """Where a sample comes from, in a few words."""
+    if sample.source == "pythia":
+        settings = f", {', '.join(sample.settings)}" if sample.settings else ""
+        return f"Pythia 8 and parametrised detector: {sample.process}{settings}, {sample.events:,} events"
+    kind = "table of observables" if isinstance(sample, ArraysSample) else "LHC Olympics file"
+    return f"{kind} {sample.path.name}"
+
+
+def _heading(text: str, underline: str) -> str:
+    return f"{text}\n{underline * len(text)}\n"
+
+
+def _list_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for row in (heading, *rows):
+        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+    return "\n".join([*lines, "", ""])
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,274 @@
+"""The figures of the tagging analysis: which there are, and their numbers from scores."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from hepgen.config import Config
+from hepgen.metrics.intervals import LEVEL
+from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Roc
+from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Image, Images, Line, Marker
+
+__all__ = [
+    "Scorer",
+    "figure_names",
+    "mass_profile",
+    "mass_spectra",
+    "mean_images",
+    "reconstructions",
+    "roc_curves",
+    "score_histograms",
+    "sic_curves",
+    "training_curves",
+]
+
+BAND = [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2]
+EFFICIENCIES = np.linspace(0.01, 1, 100)
+REJECTIONS = (0.5, 0.9, 0.99)
+SIGNAL_EFFICIENCY = Axis(label=r"signal efficiency $\varepsilon_S$", range=(0, 1))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model or cut with what it gave on the test events.
+
+    Attributes:
+        name: The model's or the cut's.
+        role: How its lines are drawn.
+        scores: Scores of each training, shape (trainings, n).
+        rocs: The ROC of each training.
+    """
+
+    name: str
+    role: Literal["model", "supervised", "cut"]
+    scores: np.ndarray
+    rocs: list[Roc]
+
+
+def figure_names(config: Config) -> list[str]:
+    """The figures that an evaluation of this configuration writes."""
+    models = config.tagging.models
+    image_models = [name for name, model in models.items() if model.inputs == "images"]
+    return [
+        "roc",
+        "sic",
+        "score_mass",
+        "training",
+        *(f"scores_{name}" for name in models),
+        *(f"mass_sculpting_{name}" for name in models),
+        *(["images"] if image_models else []),
+        *(f"reconstruction_{name}" for name in image_models),
+    ]
+
+
+def roc_curves(scorers: list[Scorer]) -> Curves:
+    """Background rejection against signal efficiency, median and 68 % band over trainings."""
+    lines = [_banded(s, [roc.rejection(EFFICIENCIES) for roc in s.rocs]) for s in scorers]
+    lines.append(_guide("random", EFFICIENCIES, 1 / EFFICIENCIES))
+    return Curves(
+        title="Background rejection",
+        lines=lines,
+        x=SIGNAL_EFFICIENCY,
+        y=Axis(label=r"background rejection $1/\varepsilon_B$", log=True),
+        notes=["band: 68 % over trainings"],
+    )
+
+
+def sic_curves(scorers: list[Scorer]) -> Curves:
+    """Significance improvement against signal efficiency; below either floor the background left is too small."""
+    background = scorers[0].rocs[0].passing[-1]
+    floors = {"published cut-off": FLOOR_PUBLISHED, f"{FLOOR_EVENTS} background events": FLOOR_EVENTS / background}
+    curves = {s.name: [EFFICIENCIES * np.sqrt(roc.rejection(EFFICIENCIES)) for roc in s.rocs] for s in scorers}
+    lines = [_banded(s, curves[s.name]) for s in scorers]
+    top = 1.25 * max(max(line.y) for line in lines)
+    lines.append(_guide("random", EFFICIENCIES, np.sqrt(EFFICIENCIES)))
+    for label, floor in floors.items():
+        x = np.linspace(0, min(1.0, top * np.sqrt(floor)), 20)
+        lines.append(_guide(rf"{label}, $\varepsilon_B$ = {floor:.2g}", x, x / np.sqrt(floor)))
+    return Curves(
+        title="Significance improvement",
+        lines=lines,
+        x=SIGNAL_EFFICIENCY,
+        y=Axis(label=r"$\varepsilon_S / \sqrt{\varepsilon_B}$", range=(0, top)),
+        notes=["left of a straight line: fewer background events than its floor"],
+    )
+
+
+def mass_profile(
+    scorers: list[Scorer], mass: np.ndarray, weight: np.ndarray, axis: Axis, bins: int = 10
+) -> Curves:
+    """Score quantile of background events in bins of a mass: flat at 0.5 for a score that does not sculpt it.
+
+    Args:
+        scorers: Scorers with the scores of background events only.
+        mass: The mass of the same events, shape (n,).
+        weight: Their weights, shape (n,).
+        axis: How the mass is labelled.
+        bins: Number of bins of equal population.
+    """
+    edges = np.quantile(mass, np.linspace(0, 1, bins + 1))
+    bin_of = np.clip(np.searchsorted(edges, mass, side="right") - 1, 0, bins - 1)
+    members = [which for which in (bin_of == b for b in range(bins)) if which.any()]
+    centers = [float(np.median(mass[which])) for which in members]
+    lines = []
+    for scorer in scorers:
+        ranks = np.stack([_ranks(score, weight) for score in scorer.scores])
+        bands = [_quantiles(ranks[:, which], weight[which]) for which in members]
+        low, median, high = np.transpose(bands).tolist()
+        lines.append(Line(label=scorer.name, x=centers, y=median, low=low, high=high, role=scorer.role))
+    return Curves(
+        title="Score against mass, background",
+        lines=lines,
+        x=axis,
+        y=Axis(label="score quantile", range=(0, 1.4)),
+        markers=[Marker(label="no correlation", at=0.5, axis="y")],
+        notes=["line: median; band: central 68 % of events"],
+    )
+
+
+def mass_spectra(scorer: Scorer, mass: np.ndarray, weight: np.ndarray, edges: np.ndarray, axis: Axis) -> Comparison:
+    """Mass spectrum of background before and after cuts on the score, averaged over trainings, unit area.
+
+    Args:
+        scorer: A scorer with the scores of background events only.
+        mass: The mass of the same events, shape (n,).
+        weight: Their weights, shape (n,).
+        edges: Bin edges in the mass.
+        axis: How the mass is labelled.
+    """
+    histograms = [Histogram(label="all background", role="reference", **_density(mass, weight, edges))]
+    for rejection in REJECTIONS:
+        passing = scorer.scores >= np.quantile(scorer.scores, rejection, axis=1, keepdims=True)
+        # A training more is no independent event: the mean over trainings has the error of one.
+        histograms.append(
+            Histogram(
+                label=f"{100 * rejection:g} % rejected",
+                **_density(mass, weight * passing.mean(0), edges, weight * np.sqrt(passing.mean(0))),
+            )
+        )
+    return Comparison(
+        title=f"Background mass spectrum, {scorer.name}",
+        edges=edges.tolist(),
+        histograms=histograms,
+        x=axis,
+        y=Axis(label="probability density"),
+        ratio_label="cut / all",
+    )
+
+
+def score_histograms(scorer: Scorer, label: np.ndarray, weight: np.ndarray, bins: int = 40) -> Comparison:
+    """Score of background and of signal events, first training, between the 0.1 % and 99.9 % quantiles."""
+    score = scorer.scores[0]
+    positive = bool(np.all(score > 0))
+    values = np.log10(score) if positive else score
+    low, high = np.quantile(values, [0.001, 0.999])
+    edges = np.linspace(low, high if high > low else low + 1, bins + 1)
+    parts = {"background": ("reference", label == 0), "signal": ("model", label == 1)}
+    return Comparison(
+        title=f"Anomaly score, {scorer.name}",
+        edges=edges.tolist(),
+        histograms=[
+            Histogram(label=name, role=role, **_density(values[which], weight[which], edges))
+            for name, (role, which) in parts.items()
+        ],
+        x=Axis(label=r"$\log_{10}$ anomaly score" if positive else "anomaly score"),
+        y=Axis(label="probability density"),
+        ratio_label="signal / background",
+    )
+
+
+def training_curves(histories: dict[str, dict[str, list[list[float]]]]) -> Curves:
+    """Losses by epoch, median and 68 % band over trainings, as far as all trainings went."""
+    lines = []
+    for name, history in histories.items():
+        for part, runs in history.items():
+            epochs = min(len(run) for run in runs)
+            if epochs:
+                low, median, high = np.quantile([run[:epochs] for run in runs], BAND, axis=0).tolist()
+                x = [*range(1, epochs + 1)]
+                lines.append(Line(label=f"{name}, {part}", x=x, y=median, low=low, high=high))
+    return Curves(
+        title="Training",
+        lines=lines,
+        x=Axis(label="epoch"),
+        y=Axis(label="loss", log=all(min(line.y) > 0 for line in lines) and bool(lines)),
+        notes=[] if lines else ["no model was trained in epochs"],
+    )
+
+
+def mean_images(images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
+    """Mean image of the leading jet for background and signal."""
+    return _images("Mean jet image", [[_image(name, arrays["mean"]) for name, arrays in images.items()]], width, True)
+
+
+def reconstructions(name: str, images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
+    """Input, reconstruction and difference of example events, one column each."""
+    columns = [
+        (title, {key: arrays[key][number] for key in ("input", "reconstruction") if key in arrays})
+        for title, arrays in images.items()
+        for number in range(len(arrays["input"]))
+    ]
+    rows = [[_image(title, column["input"]) for title, column in columns]]
+    if all("reconstruction" in column for _, column in columns):
+        rows.append([_image("reconstruction", column["reconstruction"]) for _, column in columns])
+        rows.append([_image("difference", column["input"] - column["reconstruction"]) for _, column in columns])
+    return _images(f"Jet images, {name}", rows, width, False)
+
+
+def _images(title: str, rows: list[list[Image]], width: float, log: bool) -> Images:
+    return Images(
+        title=title,
+        rows=rows,
+        window=(-width / 2, width / 2),
+        x=Axis(label=r"$\eta'$"),
+        y=Axis(label=r"$\phi'$"),
+        color=Axis(label=r"pixel $p_T$ fraction", log=log),
+    )
+
+
+def _image(title: str, values: np.ndarray) -> Image:
+    return Image(title=title, values=values.tolist())
+
+
+def _banded(scorer: Scorer, curves: list[np.ndarray]) -> Line:
+    low, median, high = np.quantile(curves, BAND, axis=0).tolist()
+    single = len(curves) == 1
+    return Line(
+        label=scorer.name,
+        x=EFFICIENCIES.tolist(),
+        y=median,
+        low=None if single else low,
+        high=None if single else high,
+        role=scorer.role,
+    )
+
+
+def _guide(label: str, x: np.ndarray, y: np.ndarray) -> Line:
+    return Line(label=label, x=x.tolist(), y=y.tolist(), role="guide")
+
+
+def _ranks(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The weighted fraction of events with a smaller score, half of those with the same one."""
+    _, which = np.unique(score, return_inverse=True)
+    total = np.bincount(which, weights=weight)
+    return ((np.cumsum(total) - total / 2) / total.sum())[which]
+
+
+def _quantiles(values: np.ndarray, weight: np.ndarray) -> list[float]:
+    """Weighted quantiles of the band of values of shape (trainings, n), all trainings together."""
+    weight = np.broadcast_to(weight, values.shape).ravel()
+    order = np.argsort(values, axis=None)
+    cumulative = np.cumsum(weight[order])
+    return np.interp(BAND, (cumulative - weight[order] / 2) / cumulative[-1], values.ravel()[order]).tolist()
+
+
+def _density(
+    values: np.ndarray, weight: np.ndarray, edges: np.ndarray, error_weight: np.ndarray | None = None
+) -> dict[str, list[float]]:
+    """Density and its standard deviation per bin, unit area over all events."""
+    error_weight = weight if error_weight is None else error_weight
+    norm = weight.sum() * np.diff(edges)
+    counts, _ = np.histogram(values, edges, weights=weight)
+    squares, _ = np.histogram(values, edges, weights=error_weight**2)
+    return {"values": (counts / norm).tolist(), "errors": (np.sqrt(squares) / norm).tolist()}

@@ -1,0 +1,137 @@
+"""Iterative Bayesian unfolding of a binned spectrum, with its statistical covariance."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from hepgen.errors import HepgenError
+
+__all__ = ["BinnedResult", "ibu", "response_matrix", "simulation_covariance"]
+
+
+class BinnedResult(NamedTuple):
+    """Spectra of K iterations in C truth-level bins (causes) and E detector-level bins (effects).
+
+    Attributes:
+        unfolded: Truth-level contents, shape (K, C).
+        covariance: Their covariance, shape (K, C, C).
+        refolded: Detector-level contents that they predict, shape (K, E).
+    """
+
+    unfolded: np.ndarray
+    covariance: np.ndarray
+    refolded: np.ndarray
+
+
+def response_matrix(
+    causes: np.ndarray, effects: np.ndarray, weights: np.ndarray, bins: int, *, pass_reco: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Estimate the response from simulated pairs.
+
+    Args:
+        causes: Truth-level bin of every event, shape (n,); with under- and overflow as the first and last bin,
+            as ``numpy.searchsorted(edges, values, side="right")`` counts them, no event is lost.
+        effects: Detector-level bin of every event, shape (n,).
+        weights: Event weights, shape (n,).
+        bins: Bins on either level, under- and overflow included.
+        pass_reco: Which events are seen at detector level, shape (n,); all by default.
+
+    Returns:
+        P(effect i | cause j) at [i, j], whose columns add up to the efficiency, and the truth-level
+        contents, which serve as the prior.
+    """
+    prior = np.bincount(causes, weights, bins)
+    seen = weights if pass_reco is None else weights * pass_reco
+    joint = np.bincount(effects * bins + causes, seen, bins * bins).reshape(bins, bins)
+    return np.divide(joint, prior, out=np.zeros_like(joint), where=prior > 0), prior
+
+
+def ibu(
+    data: np.ndarray,
+    response: np.ndarray,
+    prior: np.ndarray,
+    *,
+    iterations: int,
+    data_variance: np.ndarray | None = None,
+    efficiency: np.ndarray | None = None,
+) -> BinnedResult:
+    """Unfold by repeated use of Bayes' theorem (Richardson–Lucy).
+
+    Each iteration takes the last one's result as its prior. The covariance is the data's, propagated through
+    all iterations with the derivatives of Adye.
+
+    References:
+        D'Agostini, "A multidimensional unfolding method based on Bayes' theorem", 1995, NIM A 362, 487;
+        Adye, "Unfolding algorithms and tests using RooUnfold", 2011, arXiv:1105.1160.
+
+    Args:
+        data: Detector-level contents, shape (E,).
+        response: P(effect | cause), shape (E, C).
+        prior: Truth-level contents or shape, shape (C,), scaled to the data. Causes of zero prior stay at zero.
+        iterations: How often to iterate.
+        data_variance: Variances of the data, shape (E,); Poisson by default.
+        efficiency: P(seen | cause), shape (C,); by default the sums of the response's columns.
+
+    Raises:
+        HepgenError: if the data or the prior are empty.
+    """
+    for what, contents in (("data", data), ("prior", prior)):
+        if not np.sum(contents) > 0:
+            msg = f"iterative Bayesian unfolding: the {what} have no events; check the selection and the weights"
+            raise HepgenError(msg)
+    variance = data if data_variance is None else data_variance
+    efficiency = response.sum(0) if efficiency is None else efficiency
+    spectrum = np.sum(data) * prior / np.sum(prior)
+    jacobian = np.zeros(response.shape)
+    steps = []
+    for iteration in range(iterations):
+        unfolding = _over(response * _over(spectrum, efficiency), (response @ spectrum)[:, None])
+        updated = data @ unfolding
+        # The prior depends on the data from the second iteration on.
+        if iteration > 0:
+            jacobian = jacobian * _over(updated, spectrum) - (
+                (jacobian * _over(efficiency, spectrum)) @ (unfolding.T * data) @ unfolding
+            )
+        jacobian = jacobian + unfolding
+        spectrum = updated
+        steps.append((spectrum, jacobian.T @ (variance[:, None] * jacobian), response @ spectrum))
+    return BinnedResult(*(np.stack(parts) for parts in zip(*steps, strict=True)))
+
+
+def simulation_covariance(
+    causes: np.ndarray,
+    effects: np.ndarray,
+    weights: np.ndarray,
+    data: np.ndarray,
+    *,
+    iterations: int,
+    replicas: int = 50,
+    seed: int,
+) -> np.ndarray:
+    """Covariance of every iteration from the finite simulation, by a Poisson bootstrap of its pairs.
+
+    Args:
+        causes: Truth-level bins, shape (n,).
+        effects: Detector-level bins, shape (n,).
+        weights: Event weights, shape (n,).
+        data: Detector-level contents, shape (C,), as many bins as there are causes.
+        iterations: As in `ibu`.
+        replicas: Bootstrap replicas.
+        seed: Fixes them.
+
+    Returns:
+        Shape (iterations, C, C).
+    """
+    rng = np.random.default_rng(seed)
+    spectra = []
+    for _ in range(replicas):
+        response, prior = response_matrix(causes, effects, weights * rng.poisson(1, len(weights)), len(data))
+        spectra.append(ibu(data, response, prior, iterations=iterations).unfolded)
+    deviations = np.stack(spectra, axis=1) - np.mean(spectra, axis=0)[:, None]
+    return np.einsum("krc,krd->kcd", deviations, deviations) / (replicas - 1)
+
+
+def _over(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """A quotient that is 0 where the denominator is: bins that nothing can reach."""
+    numerator, denominator = np.broadcast_arrays(numerator, denominator)
+    return np.divide(numerator, denominator, out=np.zeros(numerator.shape), where=denominator > 0)

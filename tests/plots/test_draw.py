@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from hepgen.plots.draw import draw, draw_files
+from hepgen.plots.figures import (
+    Axis,
+    Comparison,
+    Curves,
+    Histogram,
+    Image,
+    Images,
+    Line,
+    Marker,
+    Points,
+    read_figure,
+    write_figure,
+)
+
+MJJ = Axis(label="$m_{jj}$ [GeV]")
+COMPARISON = Comparison(
+    title="dijet mass",
+    edges=[0, 1, 2, 3],
+    histograms=[
+        Histogram(label="truth", values=[4, 2, 0], errors=[2, 1.4, 0], role="reference"),
+        Histogram(label="data", values=[5, 2, 1], errors=[2, 1.4, 1], role="data"),
+        Histogram(label="flow", values=[4, 3, 1], errors=[2, 1.7, 1]),
+    ],
+    x=MJJ,
+    y=Axis(label="events"),
+    notes=["χ²/ndf 1.0"],
+)
+CURVES = Curves(
+    title="ROC",
+    lines=[
+        Line(label="AE", x=[0.1, 0.5, 1], y=[100, 10, 1], low=[80, 9, 1], high=[120, 11, 1]),
+        Line(label="random", x=[0.1, 0.5, 1], y=[10, 2, 1], role="guide"),
+    ],
+    x=Axis(label="signal efficiency"),
+    y=Axis(label="background rejection", log=True),
+    markers=[Marker(label="floor", at=0.2, axis="x")],
+)
+PIXELS = np.arange(16.0).reshape(4, 4)
+IMAGES = Images(
+    title="jets",
+    rows=[
+        [Image(title="input", values=PIXELS.tolist()), Image(title="output", values=PIXELS.tolist())],
+        [Image(title="residual", values=(PIXELS - 8).tolist())],
+    ],
+    window=(-0.8, 0.8),
+    x=Axis(label=r"$\eta$"),
+    y=Axis(label=r"$\phi$"),
+    color=Axis(label="$p_T$ fraction", log=True),
+)
+POINTS = Points(
+    title="triangular discriminator",
+    categories=["mass", "width"],
+    series={"OmniFold": [(1, 0.9, 1.2), (2, 1.8, 2.1)], "IBU": [(3, 2.9, 3.1), (1, 0.9, 1.2)]},
+    floor=[0.5, 0.6],
+    y=Axis(label="Δ × 10³", log=True),
+)
+
+
+@pytest.mark.parametrize("figure", [COMPARISON, CURVES, IMAGES, POINTS], ids=lambda figure: figure.kind)
+def test_every_kind_is_drawn_from_its_file_with_all_its_labels(tmp_path, figure):
+    path = tmp_path / "figure.json"
+    write_figure(path, figure)
+    assert read_figure(path) == figure
+    draw_files([path])
+    assert path.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+    canvas = draw(figure)
+    texts = {text.get_text() for text in canvas.findobj(plt.Text)}
+    plt.close(canvas)
+    assert figure.title in texts
+    assert any(figure.y.label in text for text in texts)
+    for label in getattr(figure, "series", {}):
+        assert label in texts
+
+
+def test_ratio_is_to_the_reference():
+    canvas = draw(COMPARISON)
+    ratio = canvas.axes[1]
+    points = ratio.containers[0].lines[0].get_ydata()
+    plt.close(canvas)
+    assert points[:2] == pytest.approx([1.25, 1.0])
+
+
+def test_the_same_numbers_give_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        write_figure(tmp_path / f"{name}.json", CURVES)
+    draw_files([tmp_path / "a.json", tmp_path / "b.json"])
+    for suffix in ("png", "pdf"):
+        assert (tmp_path / f"a.{suffix}").read_bytes() == (tmp_path / f"b.{suffix}").read_bytes()
+
+
+def test_a_number_that_is_not_finite_is_refused(tmp_path):
+    line = Line(label="broken", x=[0, 1], y=[0, float("nan")])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_figure(tmp_path / "figure.json", CURVES.model_copy(update={"lines": [line]}))
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,55 @@
+"""Imports point one way only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "hepgen"
+# Each room may import from rooms of a lower floor, never from its own floor's others or above.
+FLOORS = [
+    {"errors"},
+    {"registry", "progress"},
+    {"provenance", "storage", "sources", "models"},
+    {"config", "events", "table"},
+    {"plan", "preprocessing"},
+    {"jets", "simulation"},
+    {"observables", "images"},
+    {"training", "metrics", "plots"},
+    {"tagging", "generation", "unfolding"},
+    {"summary"},
+    {"cli"},
+]
+# Packages whose own __init__ holds only a registry: their modules stand on a higher floor than the registry.
+MODULES = {"sources": 7, "models": 5}
+
+
+def floor_of(module: str) -> int:
+    parts = module.split(".")[1:]
+    if not parts:
+        return -1
+    if parts[0] in MODULES and len(parts) > 1:
+        return MODULES[parts[0]]
+    return next(level for level, rooms in enumerate(FLOORS) if parts[0] in rooms)
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hepgen"):
+            found.add(node.module)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("hepgen")}
+    return found
+
+
+def room(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_downwards(path):
+    module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__")
+    for imported in imports(path):
+        if room(imported) != room(module):
+            assert floor_of(imported) < floor_of(module), f"{module} must not import {imported}"

@@ -1,0 +1,80 @@
+import copy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hepgen.config import load, parse
+from hepgen.errors import HepgenError
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+
+
+def changed(path, value):
+    """The embedded configuration with one key changed; the path's parts are separated by dots."""
+    content = copy.deepcopy(EMBEDDED)
+    *parents, last = path.split(".")
+    node = content
+    for part in parents:
+        node = node[part]
+    node[last] = value
+    return content
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_configuration_in_the_project_is_valid(path):
+    assert load(path).samples
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("sead", 1, r"^sead: unknown key 'sead' \(did you mean 'seed'\?\); known: .*samples"),
+        ("tagging.modles", {}, r"tagging\.modles: unknown key 'modles' \(did you mean 'models'\?\)"),
+        ("samples.qcd.event", 5, r"samples\.qcd\.pythia\.event: unknown key 'event' \(did you mean 'events'\?\)"),
+        ("samples.qcd.process", "ttbar", r"samples\.qcd\.pythia\.process: .*'qcd'.*found 'ttbar'"),
+        ("samples.qcd.source", "pithia", r"samples\.qcd: .*'pythia', 'lhco', 'arrays'"),
+        ("samples.qcd.events", 0, r"samples\.qcd\.pythia\.events: .*greater than 0"),
+        (
+            "samples.qcd.jets",
+            "dijets",
+            r"samples\.qcd\.jets: unknown jet definition 'dijets' \(did you mean 'dijet'\?\)",
+        ),
+        ("tagging.samples", ["qdc"], r"tagging\.samples: unknown sample 'qdc' \(did you mean 'qcd'\?\); known: qcd"),
+        ("tagging.models.pca.type", "pac", r"tagging\.models\.pca: unknown tagger 'pac'"),
+        (
+            "tagging.models.pca.settings",
+            {"latent": 2},
+            r"tagging\.models\.pca: unknown setting of tagger 'pca' 'latent'",
+        ),
+        ("generation.sample", "qdc", r"generation\.sample: unknown sample 'qdc'"),
+        ("unfolding.data", "nature", r"unfolding\.data: unknown sample 'nature'"),
+        ("unfolding.methods.omnifold.classifier", "mpl", r"unfolding\.methods\.omnifold: unknown classifier 'mpl'"),
+        ("tagging.models.dense_ae.training.epochs", "many", r"tagging\.models\.dense_ae\.training\.epochs: .*integer"),
+    ],
+)
+def test_each_mistake_is_named_with_its_place(path, value, message):
+    with pytest.raises(HepgenError, match=message):
+        parse(changed(path, value))
+
+
+@pytest.mark.parametrize("text", ["a: [", "", "- 1", "\x00"], ids=["broken", "empty", "list", "binary"])
+def test_a_file_that_is_no_configuration(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(HepgenError, match="config.yaml"):
+        load(path)
+
+
+def test_a_configuration_cannot_be_changed_once_loaded():
+    config = parse(EMBEDDED)
+    with pytest.raises(ValueError, match="frozen"):
+        config.seed = 2
+
+
+def test_planning_does_not_import_torch():
+    command = "import sys, hepgen.plan, hepgen.tagging.figures, hepgen.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

@@ -1,0 +1,110 @@
+"""What reruns, and what does not, as Snakemake plans it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("workflow")
+
+
+def test_a_finished_run_has_nothing_left_to_do(project):
+    assert not project.planned()
+
+
+def test_touching_files_reruns_nothing(project):
+    for path in [*project.root.glob("hepgen/**/*.py"), *project.root.glob("results/**/*.h5"), project.root / "config.yaml"]:
+        os.utime(path)
+    assert not project.planned()
+
+
+def test_a_comment_reruns_nothing(project):
+    module = project.root / "hepgen/models/autoencoders.py"
+    module.write_text(f"# A remark.\n{module.read_text()}")
+    assert not project.planned()
+
+
+def test_a_models_setting_retrains_that_model_alone(project):
+    project.configure(lambda c: c["tagging"]["models"]["dense_ae"].update(settings={"latent_dim": 3}))
+    planned = project.planned()
+    assert planned == {"tagging_train": 2, "tagging_score": 2, "tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
+    assert project.planned_models("tagging_train") == {"dense_ae"}
+
+
+def test_a_further_seed_trains_only_that_seed(project):
+    project.configure(lambda c: c["tagging"].update(seeds=[1, 2, 3]))
+    assert project.planned()["tagging_train"] == 3
+    assert project.planned()["sample"] == 0
+
+
+def test_a_cut_is_evaluated_without_training(project):
+    project.configure(
+        lambda c: c["tagging"]["cuts"].update(mass_cut={"observable": "mass_heavy", "signal": "high"})
+    )
+    assert project.planned() == {"tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("models/autoencoders.py", {"tagging_train", "tagging_score"}),
+        ("models/trees.py", {"tagging_train", "tagging_score"}),
+        ("models/flows.py", {"generation_train", "generation_sample", "generation_evaluate"}),
+        ("unfolding/ibu.py", {"unfolding_unfold", "unfolding_evaluate"}),
+        ("simulation/detector.py", {"sample", "observe"}),
+        ("plots/draw.py", {"tagging_plot", "generation_plot", "unfolding_plot"}),
+        ("summary.py", {"summary"}),
+    ],
+)
+def test_an_edited_module_reruns_what_uses_it(project, module, rules):
+    path = project.root / "hepgen" / module
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    planned = project.planned()
+    first = {rule for rule in planned if rule in rules}
+    assert first, planned
+    untouched = {"sample", "observe", "tagging_train", "generation_train", "unfolding_unfold"} - rules
+    if module != "simulation/detector.py":
+        assert not untouched & planned.keys()
+
+
+def test_each_analysis_is_a_target(project):
+    assert project.snakemake("--dry-run", "tagging", "--forceall").stdout.count("rule generation") == 0
+
+
+def test_same_bytes_on_any_number_of_cores(project, finished):
+    project.snakemake("--cores", "1", "--forcerun", "sample", "--until", "sample", "--config", "output=again")
+    chunks = sorted((project.root / "again/events").rglob("*.h5"))
+    assert len(chunks) == 5
+    for chunk in chunks:
+        original = finished.root / "results" / chunk.relative_to(project.root / "again")
+        assert chunk.read_bytes() == original.read_bytes()
+
+
+def test_a_wrong_configuration_is_one_line(project):
+    project.configure(lambda c: c["tagging"]["models"]["cnn_ae"].update(type="cnn"))
+    result = project.snakemake("--dry-run", check=False)
+    assert result.returncode == 1
+    assert "error: configuration: tagging.models.cnn_ae: unknown tagger 'cnn'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_failing_stage_says_why_and_leaves_finished_products(project):
+    damaged = project.root / "results/observables/qcd/0.h5"
+    damaged.write_bytes(damaged.read_bytes()[:2000])
+    score = project.root / "results/tagging/scores/dense_ae/1.h5"
+    result = subprocess.run(
+        [sys.executable, "-m", "hepgen.cli", "tagging", "train", "results/config.yaml", "dense_ae", "1",
+         str(damaged), "--output", "new.safetensors"],
+        cwd=project.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "qcd/0.h5" in result.stderr
+    assert score.exists()
+    assert not list(project.root.glob("*new*"))
+
+
+def test_lint_is_clean(project):
+    result = project.snakemake("--lint", check=False)
+    assert result.returncode == 0, result.stdout + result.stderr

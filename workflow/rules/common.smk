@@ -1,0 +1,149 @@
+"""Names, paths and parameters that the rules share; everything is known from the configuration."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import yaml
+
+from hepgen import plan
+from hepgen.config import ArraysSample, parse
+from hepgen.errors import HepgenError
+from hepgen.storage import atomic
+
+try:
+    CONFIG = parse(config)
+except HepgenError as error:
+    print(f"error: configuration: {error}", file=sys.stderr)
+    sys.exit(1)
+
+OUT = CONFIG.output
+FROZEN = f"{OUT}/config.yaml"
+ANALYSES = [
+    name for name in ("tagging", "generation", "unfolding") if getattr(CONFIG, name)
+]
+TABLES = [
+    name for name, sample in CONFIG.samples.items() if isinstance(sample, ArraysSample)
+]
+STREAMS = [name for name in CONFIG.samples if name not in TABLES]
+
+
+def any_of(names):
+    """A regular expression for exactly the given names, or for nothing."""
+    return "|".join(names) or "(?!)"
+
+
+def names_in(block, key):
+    """The entries of an analysis's models or methods; none where the analysis is switched off."""
+    settings = getattr(CONFIG, block)
+    return list(getattr(settings, key)) if settings else []
+
+
+def freeze_config():
+    """Write the checked configuration beside the products."""
+    with atomic(FROZEN) as path:
+        path.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False))
+
+
+def card(stage, key=None):
+    """A params function: the slice of the configuration that a stage reads."""
+    return lambda wildcards: plan.card(
+        CONFIG, stage, getattr(wildcards, key) if key else ""
+    )
+
+
+def code(stage, key=None):
+    """A params function: the fingerprint of the code that a stage runs."""
+    return lambda wildcards: plan.code(
+        CONFIG, stage, getattr(wildcards, key) if key else ""
+    )
+
+
+def chunks(pattern, *samples):
+    """Paths of all chunks of the named samples, in the order given."""
+    return [
+        pattern.format(out=OUT, sample=sample, chunk=chunk)
+        for sample in samples
+        for chunk in range(CONFIG.samples[sample].chunks)
+    ]
+
+
+def tables(*samples):
+    """The observables of the named samples."""
+    return chunks("{out}/observables/{sample}/{chunk}.h5", *samples)
+
+
+def trainings(block, key, pattern):
+    """One path for each model and seed of an analysis."""
+    seeds = getattr(CONFIG, block).seeds if block in ANALYSES else []
+    return [
+        f"{OUT}/{block}/{pattern.format(model=m, seed=s)}"
+        for m in names_in(block, key)
+        for s in seeds
+    ]
+
+
+def tagging_samples():
+    """The samples that the taggers are trained and tested on."""
+    return [*CONFIG.tagging.samples, *CONFIG.tagging.test] if CONFIG.tagging else []
+
+
+def generation_samples():
+    """The sample that the generators learn."""
+    return [CONFIG.generation.sample] if CONFIG.generation else []
+
+
+def unfolding_samples():
+    """The simulation and the data."""
+    return (
+        [CONFIG.unfolding.simulation, CONFIG.unfolding.data] if CONFIG.unfolding else []
+    )
+
+
+def figure_names(name):
+    """The figures of an analysis."""
+    return (
+        importlib.import_module(f"hepgen.{name}.figures").figure_names(CONFIG)
+        if name in ANALYSES
+        else []
+    )
+
+
+def figures(*names, form="png"):
+    """Paths of the figures of the named analyses."""
+    return [
+        f"{OUT}/{name}/figures/{figure}.{form}"
+        for name in names
+        for figure in figure_names(name)
+    ]
+
+
+def reported(name):
+    """The figures of an analysis with their places and captions in the report."""
+    flagged = []
+    for path in figures(name):
+        figure = Path(path).stem
+        caption = f"../report/{caption_of(name, figure)}.rst"
+        labels = {"figure": figure.replace("_", " ")}
+        flagged.append(
+            report(path, category=name.capitalize(), labels=labels, caption=caption)
+        )
+    return flagged
+
+
+def caption_of(name, figure):
+    """A figure's own caption, or the one that its kind shares: `observable` for `observable_mass_j1`."""
+    words = figure.split("_")
+    shared = ["_".join([name, *words[:end]]) for end in range(len(words), 0, -1)]
+    captions = Path(workflow.basedir, "workflow", "report")
+    return next((caption for caption in shared if (captions / f"{caption}.rst").exists()), shared[0])
+
+
+def analysis(name):
+    """Everything that an analysis delivers."""
+    return [f"{OUT}/{name}/metrics.json", *figures(name)] if name in ANALYSES else []
+
+
+def growing(base):
+    """A resources function: the base, doubled at each further attempt."""
+    return lambda wildcards, attempt: base * 2 ** (attempt - 1)

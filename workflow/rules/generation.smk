@@ -1,0 +1,73 @@
+# Train one generator with one seed.
+rule generation_train:
+    input:
+        tables(*generation_samples()),
+    output:
+        f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+    log:
+        f"{OUT}/logs/generation_train/{{model}}/{{seed}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/generation_train/{{model}}/{{seed}}.tsv"
+    wildcard_constraints:
+        model=any_of(names_in("generation", "models")),
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(120),
+        gpu=0,
+    params:
+        config=FROZEN,
+        card=card("generation_train", "model"),
+        code=code("generation_train", "model"),
+    shell:
+        "hepgen generation train {params.config:q} {wildcards.model:q} {wildcards.seed:q} {input:q}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+# Draw events from a trained generator.
+rule generation_sample:
+    input:
+        f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+    output:
+        f"{OUT}/generation/events/{{model}}/{{seed}}.h5",
+    log:
+        f"{OUT}/logs/generation_sample/{{model}}/{{seed}}.log",
+    wildcard_constraints:
+        model=any_of(names_in("generation", "models")),
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+        gpu=0,
+    params:
+        config=FROZEN,
+        card=card("generation_sample", "model"),
+        code=code("generation_sample", "model"),
+    shell:
+        "hepgen generation sample {params.config:q} {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+# Hold the generated events against truth that no model has seen.
+rule generation_evaluate:
+    input:
+        tables=tables(*generation_samples()),
+        events=trainings("generation", "models", "events/{model}/{seed}.h5"),
+        timings=chunks(
+            "{out}/benchmarks/sample/{sample}/{chunk}.tsv", *generation_samples()
+        ),
+    output:
+        metrics=f"{OUT}/generation/metrics.json",
+        figures=figures("generation", form="json"),
+    log:
+        f"{OUT}/logs/generation_evaluate.log",
+    threads: 1
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        config=FROZEN,
+        folder=f"{OUT}/generation",
+        card=card("generation_evaluate"),
+        code=code("generation_evaluate"),
+    shell:
+        "hepgen generation evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"

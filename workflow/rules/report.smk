@@ -1,0 +1,49 @@
+# Draw the figures of an analysis from the numbers that it wrote; one rule for each analysis.
+for name in ANALYSES:
+
+    rule:
+        name:
+            f"{name}_plot"
+        input:
+            figures(name, form="json"),
+        output:
+            reported(name),
+            figures(name, form="pdf"),
+        log:
+            f"{OUT}/logs/{name}_plot.log",
+        threads: 1
+        resources:
+            mem_mb=growing(1500),
+            runtime=growing(30),
+        params:
+            code=code("plot"),
+        shell:
+            "hepgen plot {input:q} > {log:q} 2>&1"
+
+
+# Gather the metrics of all analyses into the tables and the front page of the report.
+rule summary:
+    input:
+        expand(f"{OUT}/{{analysis}}/metrics.json", analysis=ANALYSES),
+        tables(*CONFIG.samples),
+    output:
+        metrics=f"{OUT}/metrics.json",
+        front_page=f"{OUT}/summary.rst",
+        tables=report(
+            expand(f"{OUT}/tables/{{table}}.html", table=["samples", *ANALYSES]),
+            category="Tables",
+            caption="../report/tables.rst",
+        ),
+    log:
+        f"{OUT}/logs/summary.log",
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        config=FROZEN,
+        folder=OUT,
+        card=card("summary"),
+        code=code("summary"),
+    shell:
+        "hepgen summary {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -1,0 +1,58 @@
+# Anything that holds events, cut into chunks and brought into the Events store.
+rule sample:
+    output:
+        f"{OUT}/events/{{sample}}/{{chunk}}.h5",
+    log:
+        f"{OUT}/logs/sample/{{sample}}/{{chunk}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/sample/{{sample}}/{{chunk}}.tsv"
+    wildcard_constraints:
+        sample=any_of(STREAMS),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(60),
+    params:
+        config=FROZEN,
+        card=card("sample", "sample"),
+        code=code("sample", "sample"),
+    shell:
+        "hepgen sample {params.config:q} {wildcards.sample:q} {wildcards.chunk:q}"
+        " --output {output:q} > {log:q} 2>&1"
+
+
+# Tables of observables need no clustering: they enter the workflow here.
+use rule sample as table with:
+    output:
+        f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+    log:
+        f"{OUT}/logs/table/{{sample}}/{{chunk}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/table/{{sample}}/{{chunk}}.tsv"
+    wildcard_constraints:
+        sample=any_of(TABLES),
+
+
+# Jets, their substructure and all observables of a chunk of events.
+rule observe:
+    input:
+        f"{OUT}/events/{{sample}}/{{chunk}}.h5",
+    output:
+        f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+    log:
+        f"{OUT}/logs/observe/{{sample}}/{{chunk}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/observe/{{sample}}/{{chunk}}.tsv"
+    wildcard_constraints:
+        sample=any_of(STREAMS),
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(60),
+    params:
+        config=FROZEN,
+        card=card("observe", "sample"),
+        code=code("observe", "sample"),
+    shell:
+        "hepgen observe {params.config:q} {wildcards.sample:q} {input:q}"
+        " --output {output:q} > {log:q} 2>&1"
