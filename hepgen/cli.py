@@ -10,6 +10,7 @@ import typer
 
 from hepgen.config import json_schema, load
 from hepgen.errors import HepgenError
+from hepgen.plan import needs_constituents, provenance
 from hepgen.storage import describe_h5
 
 __all__ = ["app", "main"]
@@ -71,9 +72,16 @@ def observe(
     output: Output,
 ) -> None:
     """Cluster jets and compute all observables of a chunk."""
-    from hepgen.observables import observe_sample
+    from hepgen.jets import observe_file
 
-    observe_sample(load(config), name, events, output)
+    settings = load(config)
+    observe_file(
+        events,
+        output,
+        settings.jets[settings.samples[name].jets],
+        constituents=needs_constituents(settings, name),
+        provenance=provenance(settings, "observe", name),
+    )
 
 
 @tagging.command("train")

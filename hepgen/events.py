@@ -14,6 +14,7 @@ from hepgen.storage import Columns, Jagged, create_h5, open_h5
 __all__ = ["Events", "check_particles", "count_events", "iterate_events", "read_events", "wrap_phi", "write_events"]
 
 KIND = "events"
+ETA_MAX = 100.0
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,27 @@ def write_events(path: str | Path, batches: Iterable[Events], provenance: str = 
 def _append(file: h5py.File, batch: Events) -> None:
     for level, particles in (("particles", batch.particles), ("truth", batch.truth)):
         if particles is not None:
+            if len(particles) != len(batch):
+                msg = f"{file.filename}: {level} has {len(particles)} events, not {len(batch)}"
+                raise HepgenError(msg)
             check_particles(particles, f"{file.filename}: {level}")
             Jagged(file.require_group(level)).append(ak.values_astype(particles, np.float32))
+    for name, values in batch.columns.items():
+        if len(values) != len(batch) or not np.isfinite(values).all():
+            msg = f"{file.filename}: column {name} has {len(values)} numbers for {len(batch)} events, or one not finite"
+            raise HepgenError(msg)
     Columns(file.require_group("columns")).append(batch.columns)
 
 
 def check_particles(particles: ak.Array, where: str) -> None:
-    """Raise `HepgenError` unless every pT is positive and every number finite."""
+    """Raise `HepgenError` unless every pT is positive, every |η| below 100 and every number finite."""
     for name in ak.fields(particles):
         values = ak.to_numpy(ak.flatten(particles[name]))
-        bad = ~np.isfinite(values) if name != "pt" else ~(np.isfinite(values) & (values > 0))
+        bad = ~np.isfinite(values)
+        if name == "pt":
+            bad |= values <= 0
+        elif name == "eta":
+            bad |= np.abs(values) > ETA_MAX
         if bad.any():
             msg = (
                 f"{where}: {bad.sum()} of {len(bad)} values of {name} are unphysical, the first being {values[bad][0]}"

@@ -67,7 +67,7 @@ def _pixelate(jets: ak.Array, settings: Images) -> tuple[np.ndarray, np.ndarray,
     inside = (column >= 0) & (column < settings.pixels) & (row >= 0) & (row < settings.pixels)
     place = (owner * area + column * settings.pixels + row)[inside]
     dense = np.bincount(place, pt[inside], n * area)
-    filled = np.flatnonzero(dense)
+    filled = np.flatnonzero(dense > 0)
     values, owner = dense[filled], filled // area
     if settings.normalize:
         values = values / np.bincount(owner, values, n)[owner]

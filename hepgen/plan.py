@@ -84,7 +84,7 @@ _CARDS = {
 
 _STAGE_MODULES = {
     "sample": "hepgen.sources.produce",
-    "observe": "hepgen.observables",
+    "observe": "hepgen.jets",
     "plot": "hepgen.plots.draw",
     "summary": "hepgen.summary",
 }

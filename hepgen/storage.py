@@ -49,7 +49,8 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def create_h5(path: str | Path, kind: str, provenance: str = "{}") -> Iterator[h5py.File]:
     """An HDF5 product of the given kind, renamed to `path` when complete; equal contents give equal bytes."""
-    with atomic(path) as temporary, h5py.File(temporary, "w", track_order=True) as file:
+    # Since version 1.8 the format keeps checksums of everything but the data, which `Columns` adds.
+    with atomic(path) as temporary, h5py.File(temporary, "w", libver=("v108", "latest"), track_order=True) as file:
         file.attrs["hepgen"] = kind
         file.attrs["provenance"] = provenance
         yield file
@@ -77,7 +78,7 @@ def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
             raise HepgenError(msg)
         try:
             yield file
-        except OSError as error:
+        except (OSError, RuntimeError, KeyError) as error:
             msg = f"{path}: damaged HDF5 file ({error})"
             raise HepgenError(msg) from error
 
@@ -96,10 +97,20 @@ class Columns:
         self.group = group
 
     def append(self, columns: dict[str, np.ndarray]) -> None:
+        """Append equally long arrays.
+
+        Raises:
+            HepgenError: if their lengths differ, or they are not the columns that were appended before.
+        """
+        lengths = {name: len(values) for name, values in columns.items()}
+        known = {name for name, item in self.group.items() if isinstance(item, h5py.Dataset)} or lengths.keys()
+        if known != lengths.keys() or len(set(lengths.values())) > 1:
+            msg = f"{self.group.name}: expected equally long columns {', '.join(sorted(known))}, got {lengths}"
+            raise HepgenError(msg)
         for name, values in columns.items():
             if name not in self.group:
                 self.group.create_dataset(
-                    name, (0,), values.dtype, maxshape=(None,), chunks=(1 << 14,), track_times=False
+                    name, (0,), values.dtype, maxshape=(None,), chunks=(1 << 14,), fletcher32=True, track_times=False
                 )
             dataset = self.group[name]
             start = len(dataset)

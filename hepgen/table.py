@@ -81,13 +81,17 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> T
         constituents: Whether to read the jets' constituents too.
 
     Raises:
-        HepgenError: if a file is damaged, or the files do not have the same columns.
+        HepgenError: if a file is damaged or has no constituents, or the files do not have the same columns.
     """
+    paths = list(paths)
+    if not paths:
+        msg = "no table to read; the sample has no file"
+        raise HepgenError(msg)
     tables = [_read(path, constituents) for path in paths]
     first = tables[0]
     for path, table in zip(paths, tables, strict=True):
         if (table.columns.keys(), table.truth.keys()) != (first.columns.keys(), first.truth.keys()):
-            msg = f"{path}: its columns differ from those of {next(iter(paths))}; was one made with other settings?"
+            msg = f"{path}: its columns differ from those of {paths[0]}; was one made with other settings?"
             raise HepgenError(msg)
     return Table(
         {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
@@ -99,5 +103,8 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> T
 def _read(path: str | Path, constituents: bool) -> Table:
     with open_h5(path, KIND) as file:
         columns, truth = ({name: data[:] for name, data in file[level].items()} for level in ("columns", "truth"))
-        ranks = sorted(file["constituents"]) if constituents and "constituents" in file else []
+        if constituents and "constituents" not in file:
+            msg = f"{path}: holds no constituents, so no jet images can be made of it"
+            raise HepgenError(msg)
+        ranks = sorted(file["constituents"], key=int) if constituents else []
         return Table(columns, truth, tuple(Jagged(file["constituents"][rank]).read() for rank in ranks))

@@ -200,7 +200,7 @@ def train(
     epochs = range(start, settings.epochs)
     for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
         _epoch(step, data, validation, settings, seed, epoch, state)
-        if not math.isfinite(state.history.train[-1]):
+        if not math.isfinite(sum(losses[-1] for losses in (state.history.train, state.history.validation) if losses)):
             msg = f"{name}: the loss diverged in epoch {epoch + 1}; lower training.learning_rate or set training.clip_norm"
             raise HepgenError(msg)
         if log:

@@ -13,8 +13,8 @@ FLOORS = [
     {"provenance", "storage", "sources", "models"},
     {"config", "events", "table"},
     {"plan", "preprocessing"},
-    {"jets", "simulation"},
-    {"observables", "images"},
+    {"observables", "simulation"},
+    {"jets", "images"},
     {"training", "metrics", "plots"},
     {"tagging", "generation", "unfolding"},
     {"summary"},
@@ -34,12 +34,18 @@ def floor_of(module: str) -> int:
 
 
 def imports(path: Path) -> set[str]:
+    """The hepgen modules that a file imports when it runs, wherever in the file."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    nodes = [ast.parse(path.read_text())]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hepgen"):
             found.add(node.module)
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("hepgen")}
+        nodes.extend(ast.iter_child_nodes(node))
     return found
 
 

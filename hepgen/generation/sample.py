@@ -34,7 +34,7 @@ class Generated(NamedTuple):
         table: Features and derived observables.
         model, seed: The entry of the config and the seed of its training.
         seconds: Time that drawing took, from noise to features in GeV and radians.
-        history: Mean losses of every epoch, ``train`` and ``validation``.
+        history: Mean losses of every epoch, ``train`` and, where the model has one, ``validation``.
     """
 
     table: Table
@@ -75,7 +75,7 @@ def sample(config: Config, model_file: Path, output: Path, device: str = "auto")
     with create_h5(output, KIND, provenance(config, "generation_sample", card["model"])) as file:
         Columns(file.create_group("columns")).append({name: v.astype(np.float32) for name, v in columns.items()})
         file.attrs["generation"] = json.dumps(about)
-        Columns(file.create_group("history")).append({k: np.array(v) for k, v in card["history"].items()})
+        Columns(file.create_group("history")).append({k: np.array(v) for k, v in card["history"].items() if v})
 
 
 def generate(network: torch.nn.Module, scaler: torch.nn.Module, events: int, seed: int) -> np.ndarray:

@@ -51,7 +51,8 @@ def interval(nominal: np.ndarray, replicas: np.ndarray, *, seed: int) -> Interva
     """The mean over trainings and its interval over test events and trainings together.
 
     The spread of the bootstrap replicas around their own mean (so that a biased replica does not shift the value)
-    is convolved with Student's t for the mean of a few trainings, which widens it as it should for two or three.
+    is convolved with Student's t for the mean of a few trainings, which widens it as it should for two or three
+    (and by up to a tenth too much where both contribute alike: Behrens and Fisher's problem).
 
     Args:
         nominal: The statistic of each of S trainings on the events as they are, shape (S,).

@@ -58,7 +58,7 @@ class ConvAutoencoder(Autoencoder):
     published layout. The output is a softplus: pixels are not negative.
 
     Args:
-        shape: (pixels, pixels) of one image; the side must be divisible by 2 to the number of layers.
+        shape: (1, pixels, pixels) of one image; the side must be divisible by 2 to the power of the layers.
         channels: Channels after each halving of the image.
         hidden: Width of the dense layer on both sides of the bottleneck.
         latent_dim: Width of the bottleneck.
@@ -73,17 +73,17 @@ class ConvAutoencoder(Autoencoder):
         *,
         channels: tuple[int, ...] = (16, 32),
         hidden: int = 64,
-        latent_dim: int = 8,
+        latent_dim: int = 6,
     ) -> None:
         super().__init__()
         halvings = 2 ** len(channels)
-        if len(shape) != 2 or shape[0] != shape[1] or shape[0] % halvings:
+        if len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2] or shape[1] % halvings:
             msg = (
                 f"conv_autoencoder: inputs of shape {tuple(shape)}; it takes square images (inputs: images)"
                 f" with a side divisible by {halvings}"
             )
             raise HepgenError(msg)
-        side = shape[0] // halvings
+        side = shape[1] // halvings
         flat = channels[-1] * side * side
         down = [layer for pair in pairwise((1, *channels)) for layer in (nn.Conv2d(*pair, 3, 2, 1), nn.ReLU())]
         up = [layer for pair in pairwise((*channels[::-1], 1)) for layer in (_upsample(*pair), nn.ReLU())]
@@ -94,9 +94,9 @@ class ConvAutoencoder(Autoencoder):
         self.to(memory_format=torch.channels_last)
 
     def reconstruct(self, x: Tensor) -> Tensor:
-        """Rebuilt images of shape (n, pixels, pixels)."""
-        images = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
-        return nn.functional.softplus(super().reconstruct(images).squeeze(1), beta=10)
+        """Rebuilt images of shape (n, 1, pixels, pixels)."""
+        images = x.contiguous(memory_format=torch.channels_last)
+        return nn.functional.softplus(super().reconstruct(images), beta=10)
 
 
 def _dense(widths: list[int]) -> list[nn.Module]:

@@ -21,8 +21,10 @@ def save_model(path: str | Path, parts: dict[str, nn.Module], card: dict[str, An
         for part, module in parts.items()
         for name, tensor in module.state_dict().items()
     }
+    # One entry only: safetensors writes several in a random order, and equal models are to be equal files.
+    metadata = {"hepgen": json.dumps({"card": card, "provenance": provenance}, sort_keys=True)}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, {"card": json.dumps(card, sort_keys=True), "provenance": provenance})
+        save_file(tensors, temporary, metadata)
 
 
 def load_model(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
@@ -33,7 +35,7 @@ def load_model(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, A
     """
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads(file.metadata()["card"])
+            card = json.loads(file.metadata()["hepgen"])["card"]
             parts: dict[str, dict[str, Any]] = {}
             for key in file.keys():  # noqa: SIM118 - not a mapping
                 part, _, name = key.partition("/")

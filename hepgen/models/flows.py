@@ -118,8 +118,8 @@ class RQSCouplingFlow(Flow):
 class _SplineCoupling(PiecewiseRationalQuadraticCouplingTransform):
     """nflows' coupling layer with its splines inverted in float64.
 
-    In float32 the root of the inverse misses by more than 1e-3 on up to a quarter of the points of a steep
-    spline; the network, which takes most of the time, stays in the precision of its inputs.
+    In float32, rounding in a steep spline can make the discriminant of the inverse's quadratic negative, on
+    which nflows stops; the network, which takes most of the time, stays in the precision of its inputs.
     """
 
     def _coupling_transform_inverse(self, inputs: Tensor, transform_params: Tensor) -> tuple[Tensor, Tensor]:

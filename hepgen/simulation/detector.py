@@ -113,9 +113,7 @@ ECAL = Calorimeter(
 )
 
 HCAL = Calorimeter(
-    eta=np.concatenate(
-        [0.087 * np.arange(21), [1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95], FORWARD]
-    ),
+    eta=np.concatenate([0.087 * np.arange(21), [1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95], FORWARD]),
     phi=np.repeat([72, 36, 18], [19, 19, 2]),
     regions=(3.0,),
     terms=np.array([(0.05, 1.5, 0.0, 1.0, 0.0, 0.0), (0.13, 2.7, 0.0, 1.0, 0.0, 0.0)]),
@@ -129,10 +127,10 @@ HCAL = Calorimeter(
 def simulate(truth: ak.Array, rng: np.random.Generator) -> ak.Array:
     """The particles that a detector like CMS reconstructs by energy flow.
 
-    Charged particles are tracked and smeared; both calorimeters sum the energy that arrives in their towers;
-    what exceeds the tracks that point there becomes a photon (ECAL) or a neutral hadron (HCAL), and where
-    nothing does the tracks are scaled to the weighted mean of both measurements. All particles start at the
-    origin.
+    Charged particles are tracked and smeared; both calorimeters sum the energy that arrives in their towers.
+    What significantly exceeds the tracks that lead to a tower becomes a photon (ECAL) or a neutral hadron
+    (HCAL); where nothing does, these tracks are scaled to the weighted mean of both measurements. All
+    particles start at the origin, and there is no pile-up.
 
     Args:
         truth: Visible final state, ``n * var * {pt, eta, phi, mass, charge, pdgid}``; GeV, radians, units of e.
@@ -142,37 +140,112 @@ def simulate(truth: ak.Array, rng: np.random.Generator) -> ak.Array:
         Massless particles ``n * var * {pt, eta, phi}``: an event's tracks, then photons, then neutral hadrons.
 
     References:
-        de Favereau et al. (DELPHES 3) 2014, arXiv:1307.6346; parameters of its CMS card.
+        de Favereau et al. (DELPHES 3) 2013, arXiv:1307.6346; the numbers are those of its CMS card.
     """
     event = np.repeat(np.arange(len(truth)), ak.to_numpy(ak.num(truth)))
-    flat = ak.flatten(truth)
-    true = {name: ak.to_numpy(flat[name]) for name in ak.fields(truth)}
-    eta, phi = propagate(true["pt"], true["eta"], true["phi"], true["charge"])
-    energy = np.hypot(true["pt"] * np.cosh(true["eta"]), true["mass"])
-    pt, resolution = _track(true, eta, rng)
-    track_energy = np.hypot(pt * np.cosh(true["eta"]), true["mass"])
+    true = {name: ak.to_numpy(ak.flatten(truth[name])) for name in ak.fields(truth)}
+    surface = propagate(true["pt"], true["eta"], true["phi"], true["charge"])
+    pt, resolution = _track(true, surface[0], rng)
+    tracked = pt > 0
+    energy, measured = (np.hypot(p * np.cosh(true["eta"]), true["mass"]) for p in (true["pt"], pt))
     neutrals = []
-    scale = np.ones(len(pt))
     for calorimeter in (ECAL, HCAL):
-        deposit = energy * calorimeter.fraction(true["pdgid"])
-        hit = np.flatnonzero((deposit > 0) & (np.abs(eta) < calorimeter.eta[-1]))
-        towers, members = np.unique(
-            event[hit] * calorimeter.divisions.sum() + calorimeter.tower(eta[hit], phi[hit]), return_inverse=True
-        )
-        ...
-    return neutrals
+        fraction = calorimeter.fraction(true["pdgid"])
+        charged = np.where(tracked, fraction * measured, 0.0)
+        scale, excess = _energy_flow(calorimeter, event, *surface, fraction * energy, charged, resolution, rng)
+        pt = pt * scale
+        neutrals.append(excess)
+    tracks = np.stack([event[tracked], pt[tracked], true["eta"][tracked], true["phi"][tracked]])
+    return _group(np.concatenate([tracks, *neutrals], axis=1), len(truth))
 
 
-def propagate(
-    pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, charge: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Where particles from the origin reach the calorimeters' surface, as η and φ of that point.
+def propagate(pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, charge: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """η and φ, seen from the origin, of the points where particles reach the calorimeters.
 
     Args:
-        pt, eta, phi: Momenta at the origin, GeV and radians.
-        charge: In units of e; a positive one turns clockwise in the field along +z.
+        pt: Transverse momenta at the origin, GeV.
+        eta: Their pseudorapidities.
+        phi: Their azimuths.
+        charge: Charges in units of e; the field along +z turns positive ones clockwise.
     """
-    # A helix from the origin: after turning by 2a it is 2R sin(a) away, in the direction φ − a.
-    curvature = charge * 0.299792458 * FIELD / pt / 2
-    reach = ...
-    return eta, phi
+    # After an arc of length s a circle of radius 1/2κ through the origin is sin(κs)/κ away from it, at φ − κs.
+    curvature = charge * 0.299792458 * FIELD / (2 * pt)
+    bend = np.maximum(np.abs(curvature), 1e-9)
+    barrel = np.where(bend * RADIUS < 1, np.arcsin(np.minimum(bend * RADIUS, 1)) / bend, np.inf)
+    arc = np.minimum(barrel, HALF_LENGTH / np.maximum(np.abs(np.sinh(eta)), 1e-9))
+    distance = np.sin(bend * arc) / bend
+    # Loopers may arrive on the far side of the beam line.
+    azimuth = phi - curvature * arc + np.where(distance < 0, np.pi, 0.0)
+    return np.arcsinh(arc * np.sinh(eta) / np.maximum(np.abs(distance), 1e-9)), wrap_phi(azimuth)
+
+
+def _track(true: dict[str, np.ndarray], eta: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Measured pT, 0 for what leaves no track, and its relative resolution; `eta` is that of the surface."""
+    pdgid = np.abs(true["pdgid"])
+    species = np.where(pdgid == ELECTRON, 1, np.where(pdgid == MUON, 2, 0))
+    region, step = np.searchsorted(EFFICIENCY_ETA, np.abs(eta)), np.searchsorted(EFFICIENCY_PT, true["pt"])
+    found = (true["charge"] != 0) & (rng.random(len(eta)) < EFFICIENCY[species, region, step])
+    constant, slope = RESOLUTION[species, np.searchsorted(RESOLUTION_ETA, np.abs(eta))].T
+    resolution = np.minimum(np.hypot(constant, slope * true["pt"]), 1.0)
+    return np.where(found, _log_normal(true["pt"], resolution, rng), 0.0), resolution
+
+
+def _energy_flow(
+    calorimeter: Calorimeter,
+    event: np.ndarray,
+    eta: np.ndarray,
+    phi: np.ndarray,
+    deposit: np.ndarray,
+    charged: np.ndarray,
+    resolution: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compare the energy in every tower with the tracks that lead there.
+
+    Args:
+        calorimeter: Which one.
+        event: Event of each particle, shape (n,).
+        eta: Where it arrives.
+        phi: The same in azimuth.
+        deposit: The energy that it leaves here, GeV.
+        charged: The same as measured by its track, 0 without one.
+        resolution: Relative resolution of the track.
+        rng: Source of all random numbers.
+
+    Returns:
+        Factor to scale each track by, shape (n,), and event, pT, η, φ of the neutral excesses, shape (4, m).
+    """
+    hit = np.flatnonzero((deposit > 0) & (np.abs(eta) < calorimeter.eta[-1]))
+    towers = calorimeter.divisions.sum()
+    keys, member = np.unique(event[hit] * towers + calorimeter.tower(eta[hit], phi[hit]), return_inverse=True)
+    arrived, tracks, variance = (
+        np.bincount(member, values[hit], len(keys)) for values in (deposit, charged, (resolution * charged) ** 2)
+    )
+    tower_eta, tower_phi, center = calorimeter.spread(keys % towers, rng)
+    energy = _log_normal(arrived, calorimeter.sigma(arrived, center) / arrived, rng)
+    sigma = calorimeter.sigma(energy, center)
+    energy[(energy < calorimeter.energy_min) | (energy < calorimeter.significance_min * sigma)] = 0.0
+    excess = energy - tracks
+    error = np.sqrt(sigma**2 + variance)
+    neutral = (excess > calorimeter.energy_min) & (excess > calorimeter.significance_min * error)
+    scaled = ~neutral & (tracks > 0)
+    mean = (tracks * sigma**2 + energy * variance)[scaled] / (error**2 * tracks)[scaled]
+    factor, scale = np.ones(len(keys)), np.ones(len(event))
+    factor[scaled] = mean
+    scale[hit] = factor[member]
+    found = np.stack([keys // towers, excess / np.cosh(tower_eta), tower_eta, tower_phi])
+    return scale, found[:, neutral]
+
+
+def _log_normal(mean: np.ndarray, relative: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Log-normal numbers of given mean and relative standard deviation, which stay positive."""
+    width = np.sqrt(np.log1p(relative**2))
+    return mean * np.exp(width * rng.standard_normal(len(mean)) - width**2 / 2)
+
+
+def _group(particles: np.ndarray, events: int) -> ak.Array:
+    """Rows event, pT, η, φ as lists of particles, in the order given within each event."""
+    order = np.argsort(particles[0], kind="stable")
+    event, pt, eta, phi = particles[:, order]
+    flat = ak.zip({"pt": pt, "eta": eta, "phi": phi})
+    return ak.unflatten(flat, np.bincount(event.astype(np.int64), minlength=events))

@@ -102,7 +102,8 @@ def _open(path: Path) -> Iterator[Reader]:
         with openers[path.suffix](path) as reader:
             yield reader
     except (OSError, EOFError, ValueError, BadZipFile) as error:
-        reason = "it holds pickled objects, which are never read" if "allow_pickle" in str(error) else error
+        pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
+        reason = "it holds pickled objects, which are never read" if pickled else error
         msg = f"{path}: not a readable {path.suffix} file ({reason})"
         raise HepgenError(msg) from error
 

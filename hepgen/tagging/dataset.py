@@ -91,7 +91,7 @@ def raw_inputs(config: Config, model: Model, table: Table) -> Indexable:
     """What a model sees: observables of shape (n, d), or images of the leading jets, then of the subleading ones.
 
     Raises:
-        HepgenError: if the model names no inputs, or the table has no constituents to make images of.
+        HepgenError: if the model names no inputs, or the events do not keep two jets to make images of.
     """
     if not model.inputs:
         msg = f"tagging: a model of type {model.type!r} has no inputs; name observables, or 'images'"
@@ -99,7 +99,8 @@ def raw_inputs(config: Config, model: Model, table: Table) -> Indexable:
     if model.inputs != "images":
         return torch.from_numpy(table.matrix(model.inputs))
     if len(table.constituents) < LEADING:
-        msg = "tagging: images need the constituents of two jets; these tables hold none (a table of observables?)"
+        kept = len(table.constituents)
+        msg = f"tagging: images are made of the two leading jets; these events keep {kept}; set jets.<name>.number to 2"
         raise HepgenError(msg)
     return JetImages(ak.concatenate(table.constituents[:LEADING]), config.tagging.images)
 

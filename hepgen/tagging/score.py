@@ -102,5 +102,5 @@ def _write_images(
         }
         for key, images in shown.items():
             if images is not None:
-                values = scaler.inverse(images).float().numpy()
+                values = scaler.inverse(images).float().numpy().squeeze(-3)
                 file.create_dataset(f"images/{name}/{key}", data=values, track_times=False)

@@ -47,7 +47,7 @@ class Reweighter:
 
     classifier: str = "mlp"
     settings: dict[str, Any] = field(default_factory=dict)
-    training: Training = Training()
+    training: Training = field(default_factory=Training)
     device: str = "auto"
 
     def __call__(

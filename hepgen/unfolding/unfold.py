@@ -14,10 +14,9 @@ from hepgen.storage import create_h5
 from hepgen.unfolding.dataset import Level, Simulation, bin_edges, read_data, read_simulation, warn_uncovered
 from hepgen.unfolding.ibu import ibu, response_matrix, simulation_covariance
 from hepgen.unfolding.omnifold import Reweighter, omnifold
+from hepgen.unfolding.results import KIND
 
-__all__ = ["KIND", "unfold"]
-
-KIND = "unfolded"
+__all__ = ["unfold"]
 
 
 def unfold(
@@ -94,9 +93,7 @@ def _ibu(
     causes, effects = (np.searchsorted(edges, x[:, index], "right") for x in (simulation.truth, simulation.reco))
     measured = count(data.values[:, index], edges, data.weights)
     response, prior = response_matrix(causes, effects, simulation.weights, len(edges) + 1)
-    result = ibu(
-        measured.values, response, prior, iterations=settings.iterations, data_variance=measured.variances
-    )
+    result = ibu(measured.values, response, prior, iterations=settings.iterations, data_variance=measured.variances)
     covariance = result.covariance + simulation_covariance(
         causes, effects, simulation.weights, measured.values, iterations=settings.iterations, seed=seed
     )

@@ -46,9 +46,7 @@ def test_chi2_of_toys_has_mean_one(events):
 def test_chi2_error_is_the_spread_of_toys():
     """With different parents as well; the spread of 1000 toys is known to 2.2 %, 10 % allowed."""
     rng = np.random.default_rng(2)
-    toys = [
-        chi2(count(rng.uniform(0, 1, 1000), EDGES), count(rng.beta(1.2, 1, 1000), EDGES)) for _ in range(1000)
-    ]
+    toys = [chi2(count(rng.uniform(0, 1, 1000), EDGES), count(rng.beta(1.2, 1, 1000), EDGES)) for _ in range(1000)]
     spread = np.std([toy.per_ndf for toy in toys])
     assert np.sqrt(np.mean([toy.error**2 for toy in toys])) == pytest.approx(spread, rel=0.1)
 

@@ -150,12 +150,12 @@ def test_flow_log_prob_has_the_right_gradient(flow):
 @pytest.mark.parametrize("flow", FLOWS)
 def test_flow_log_prob_integrates_to_one(flow):
     """The midpoint rule over ±8; the tail outside holds below 1e-9 because the flow is the identity there."""
-    model = build(flow, 2, tail_bound=4.0).double()
-    side = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    model = build(flow, 2, tail_bound=4.0, hidden=16, blocks=1).double()
+    side = torch.linspace(-8, 8, 401, dtype=torch.float64)
     middle = (side[1:] + side[:-1]) / 2
     with torch.no_grad():
-        density = model.log_prob(torch.cartesian_prod(middle, middle)).exp()
-    assert density.sum().item() * (16 / 800) ** 2 == pytest.approx(1, abs=2e-3)
+        density = torch.cat([model.log_prob(x).exp() for x in torch.cartesian_prod(middle, middle).split(10_000)])
+    assert density.sum().item() * (16 / 400) ** 2 == pytest.approx(1, abs=2e-3)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
@@ -171,22 +171,30 @@ def test_flow_round_trip_in_float32(flow):
     assert ((forward + backward).abs() > 1e-2).float().mean() < 0.01
 
 
-def test_spline_inverse_is_accurate_where_that_of_nflows_is_not():
-    """One coupling layer with parameters of standard deviation 3, as steep as trainings end up with."""
-    flow = build("rqs_flow", 12, layers=1, scale=3.0)
-    x = torch.rand(20_000, 12) * 10 - 5
-    layer = flow.transform._transforms[0]
-    missed = {}
+def test_spline_inverse_of_float32_noise_is_that_of_float64():
+    """Steep splines, of parameters with standard deviation 3: equal up to float32's rounding of the result."""
+    torch.manual_seed(1)
+    layer = RQSCouplingFlow(12, layers=1).transform._transforms[0]
+    z = torch.rand(5000, 6) * 10 - 5
+    params = 3 * torch.randn(5000, 6, 23)
+    # the layer divides the first 16, the bins' widths and heights, by √hidden, in place
+    params[..., :16] *= math.sqrt(128)
+    exact, x = (
+        layer._coupling_transform_inverse(v, params.flatten(1).to(v.dtype, copy=True))[0] for v in (z.double(), z)
+    )
+    torch.testing.assert_close(x.double(), exact, atol=5e-7, rtol=0)
+
+
+def test_steep_flow_is_inverted_where_bare_nflows_stops():
+    """Rounding in float32 makes the discriminant of nflows' quadratic negative, on which it asserts."""
+    flow = build("rqs_flow", scale=3.0)
     with torch.no_grad():
-        z, _ = layer.double()(x.double())
-        layer.float()
-        for kind in (type(layer), PiecewiseRationalQuadraticCouplingTransform):
-            params = layer.transform_net(x[:, layer.identity_features]).view(len(x), 6, -1)
-            params[..., :16] /= math.sqrt(128)
-            y = kind._coupling_transform_inverse(layer, z.float()[:, layer.transform_features], params.flatten(1))[0]
-            missed[kind] = ((y - x[:, layer.transform_features]).abs() > 1e-3).float().mean().item()
-    ours, theirs = missed.values()
-    assert ours <= theirs
+        z, _ = flow(torch.randn(20_000, FEATURES))
+        assert flow.inverse(z)[0].isfinite().all()
+        for layer in flow.transform._transforms:
+            layer.__class__ = PiecewiseRationalQuadraticCouplingTransform
+        with pytest.raises(AssertionError):
+            flow.inverse(z)
 
 
 @pytest.mark.parametrize("flow", FLOWS)
@@ -209,7 +217,7 @@ def test_flow_agrees_with_bare_nflows():
 
 
 def test_flow_learns_a_ring():
-    """A density with a hole: trees cannot tell its samples from new ones (AUC < 0.55; a normal gives 0.87)."""
+    """A density with a hole: trees cannot tell its samples from new ones (0.52 measured, 0.81 for a normal)."""
 
     def ring(n, seed):
         rng = np.random.default_rng(seed)
@@ -221,7 +229,7 @@ def test_flow_learns_a_ring():
     train(
         flow,
         [torch.from_numpy(ring(10_000, 1)).float()],
-        settings=Training(epochs=12, batch_size=200, learning_rate=4e-3, ema=0.99),
+        settings=Training(epochs=8, batch_size=200, learning_rate=4e-3, ema=0.99),
         seed=1,
         verbose=False,
     )

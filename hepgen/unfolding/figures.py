@@ -1,0 +1,169 @@
+"""The figures of the unfolding analysis: which there are, and their numbers from binned spectra."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hepgen.config import Config
+from hepgen.metrics.histograms import Counts
+from hepgen.metrics.intervals import LEVEL, Interval
+from hepgen.observables import describe
+from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Line, Marker, Points
+
+__all__ = [
+    "Spectra",
+    "Unfolded",
+    "figure_names",
+    "iterations_figure",
+    "spectra_figure",
+    "triangular_figure",
+    "weights_figure",
+]
+
+WEIGHT_EDGES = np.geomspace(0.01, 100, 81)
+DISCRIMINATOR = r"triangular discriminator $\times 10^3$"
+
+
+@dataclass(frozen=True)
+class Unfolded:
+    """One method's spectra of one observable, for S seeds and K iterations, scaled to the data's yield.
+
+    Attributes:
+        values: Truth-level contents, shape (S, K, bins).
+        variances: Their variances, without the seeds' spread.
+        refolded: Detector-level contents that they predict, shape (S, K, bins).
+    """
+
+    values: np.ndarray
+    variances: np.ndarray
+    refolded: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """All spectra of one observable in the same bins, without under- and overflow.
+
+    Attributes:
+        name: The observable.
+        edges: Bin edges, shape (bins + 1,).
+        truth: Truth level of the data.
+        measured: Detector level of the data.
+        prior: Truth level of the simulation.
+        folded: Detector level of the simulation.
+        methods: Results by method.
+    """
+
+    name: str
+    edges: np.ndarray
+    truth: Counts
+    measured: Counts
+    prior: Counts
+    folded: Counts
+    methods: dict[str, Unfolded]
+
+
+def figure_names(config: Config) -> list[str]:
+    """The figures that an evaluation of this configuration writes."""
+    block = config.unfolding
+    weighted = any(method.type == "omnifold" for method in block.methods.values())
+    unfolded = [f"unfolded_{name}" for name in block.observables]
+    return [*unfolded, "triangular", "iterations", *(["weights"] if weighted else [])]
+
+
+def spectra_figure(spectra: Spectra, sample: str) -> Comparison:
+    """One observable: truth, prior, data at detector level, and every method's last iteration."""
+    histograms = [
+        _histogram(f"{sample}, truth", spectra.truth, spectra.edges, "reference"),
+        _histogram("simulation, truth (prior)", spectra.prior, spectra.edges, "baseline"),
+        _histogram(f"{sample}, detector level", spectra.measured, spectra.edges, "data"),
+    ]
+    for name, result in spectra.methods.items():
+        spread = result.values[:, -1].var(0, ddof=1) if len(result.values) > 1 else 0.0
+        combined = Counts(np.median(result.values[:, -1], 0), np.median(result.variances[:, -1], 0) + spread)
+        histograms.append(_histogram(name, combined, spectra.edges, "model"))
+    observable = describe(spectra.name)
+    unit = f" [1/{observable.unit}]" if observable.unit else ""
+    return Comparison(
+        title=f"unfolded {observable.label}",
+        edges=spectra.edges.tolist(),
+        histograms=histograms,
+        x=Axis(label=observable.axis_label),
+        y=Axis(label=f"normalised to unit area{unit}"),
+        ratio_label="ratio to truth",
+        notes=["methods: median over seeds; errors: statistics of data and simulation, and the spread over seeds"],
+    )
+
+
+def triangular_figure(
+    observables: list[str], series: dict[str, list[Interval]], floor: list[float], iterations: dict[str, int]
+) -> Points:
+    """The discriminator of every estimate of the truth, by observable."""
+    numbers = ", ".join(f"{name} {number}" for name, number in iterations.items())
+    return Points(
+        title="distance from the truth",
+        categories=[describe(name).label for name in observables],
+        series={label: [tuple(interval) for interval in intervals] for label, intervals in series.items()},
+        floor=floor,
+        floor_label="statistical floor",
+        y=Axis(label=DISCRIMINATOR, log=True),
+        notes=[f"iterations fixed beforehand: {numbers}; 68 % intervals: bootstrap of events and seeds"],
+    )
+
+
+def iterations_figure(
+    detector: dict[str, np.ndarray], truth: dict[str, np.ndarray], prior: tuple[float, float], floor: float
+) -> Curves:
+    """The discriminator, averaged over observables, against the iteration.
+
+    Args:
+        detector: Refolded result against data by method, shape (S, K): all that a measurement can see.
+        truth: Unfolded result against truth, shape (S, K), for scoring only.
+        prior: Detector-level and truth-level value of the simulation as it is, iteration 0.
+        floor: Statistical floor.
+    """
+    lines = [_against_iteration(f"{m}, detector level", prior[0], values, "model") for m, values in detector.items()]
+    lines += [_against_iteration(f"{m}, truth (scoring only)", prior[1], values, "cut") for m, values in truth.items()]
+    return Curves(
+        title="convergence",
+        lines=lines,
+        x=Axis(label="iteration"),
+        y=Axis(label=f"{DISCRIMINATOR}, mean over observables", log=True),
+        markers=[Marker(label="statistical floor", at=floor, axis="y")],
+        notes=["iteration 0 is the simulation as it is; no iteration is chosen by the truth"],
+    )
+
+
+def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
+    """Distribution of the last iteration's event weights by method, each of shape (S, n) and of mean one."""
+    lines = []
+    for method, of_seeds in weights.items():
+        # Weights beyond the axis are counted in its outermost bins.
+        clipped = np.clip(of_seeds, WEIGHT_EDGES[0], WEIGHT_EDGES[-1])
+        shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in clipped])
+        centers = np.sqrt(WEIGHT_EDGES[:-1] * WEIGHT_EDGES[1:])
+        lines.append(_line(method, centers, shares, "model"))
+    return Curves(
+        title="event weights of the unfolded simulation",
+        lines=lines,
+        x=Axis(label="event weight", log=True),
+        y=Axis(label="fraction of events"),
+        markers=[Marker(label="unchanged", at=1.0, axis="x")],
+    )
+
+
+def _histogram(label: str, counts: Counts, edges: np.ndarray, role: str) -> Histogram:
+    """Contents as a density of unit area within the edges."""
+    scale = 1 / (counts.values.sum() * np.diff(edges))
+    values, errors = counts.values * scale, np.sqrt(counts.variances) * scale
+    return Histogram(label=label, values=values.tolist(), errors=errors.tolist(), role=role)
+
+
+def _against_iteration(label: str, start: float, values: np.ndarray, role: str) -> Line:
+    steps = np.concatenate([np.full((len(values), 1), start), values], axis=1)
+    return _line(label, np.arange(steps.shape[1]), steps, role)
+
+
+def _line(label: str, x: np.ndarray, of_seeds: np.ndarray, role: str) -> Line:
+    """The median over seeds with the central 68 % of them."""
+    low, middle, high = np.quantile(of_seeds, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
+    return Line(label=label, x=x.tolist(), y=middle.tolist(), low=low.tolist(), high=high.tolist(), role=role)

@@ -1,0 +1,64 @@
+"""Drawing: the events asked for, the same for the same model, in physical units."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from hepgen.errors import HepgenError
+from hepgen.generation.sample import read_generated, sample
+from hepgen.models.files import load_model, save_model
+from hepgen.storage import describe_h5
+
+
+@pytest.mark.parametrize("model", ["flow", "gan"])
+def test_generated_events(config, paths, made, model):
+    _, file = made(config, paths, model, 1)
+    (generated,) = read_generated([file])
+    assert describe_h5(file) == ("generated", model)
+    assert (generated.model, generated.seed, len(generated.table)) == (model, 1, 1500)
+    assert set(generated.table.columns) == {*config.generation.features, "mjj", "deta_jj"}
+    assert generated.seconds > 0
+    assert len(generated.history["train"]) == config.generation.models[model].training.epochs
+    columns = generated.table.columns
+    assert columns["pt_j1"].min() > 1100
+    assert columns["mass_j1"].min() > 0
+    assert 0 < columns["dphi_jj"].min() < columns["dphi_jj"].max() < 2 * math.pi
+    assert columns["mjj"].min() > columns["mass_j1"].min()
+
+
+@pytest.mark.parametrize("model", ["flow", "gan"])
+def test_equal_models_give_equal_events(config, paths, made, tmp_path, model):
+    trained, file = made(config, paths, model, 1)
+    sample(config, trained, tmp_path / "again.h5", "cpu")
+    first, again, other = (
+        entry.table.columns for entry in read_generated([file, tmp_path / "again.h5", made(config, paths, model, 2)[1]])
+    )
+    for name, values in first.items():
+        np.testing.assert_array_equal(values, again[name])
+        assert (values != other[name]).any()
+
+
+def test_values_that_are_not_finite_are_an_error(config, paths, made, tmp_path):
+    trained, _ = made(config, paths, "gan", 1)
+    parts, card = load_model(trained)
+    parts["network"]["generator.0.bias"][:] = torch.nan
+    modules = {name: _State(state) for name, state in parts.items()}
+    save_model(tmp_path / "broken.safetensors", modules, card)
+    with pytest.raises(HepgenError, match="1500 of 1500 generated events are not finite"):
+        sample(config, tmp_path / "broken.safetensors", tmp_path / "events.h5", "cpu")
+    assert not (tmp_path / "events.h5").exists()
+
+
+class _State:
+    def __init__(self, state):
+        self.state = state
+
+    def state_dict(self):
+        return self.state
+
+
+def test_another_kind_of_file_is_refused(paths):
+    with pytest.raises(HepgenError, match="expected generated, found observables"):
+        read_generated(paths)

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from hepgen.errors import HepgenError
+from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Ranking
+
+
+@pytest.fixture
+def sample():
+    """Scores with ties, labels and weights of 2,000 events."""
+    rng = np.random.default_rng(1)
+    label = (rng.random(2000) < 0.2).astype(int)
+    return rng.normal(label, 1).round(1), label, rng.exponential(1, 2000)
+
+
+def test_auc_equals_scikit_learn(sample):
+    score, label, weight = sample
+    assert Ranking(score, label).roc().auc == pytest.approx(roc_auc_score(label, score), abs=1e-12)
+    expected = roc_auc_score(label, score, sample_weight=weight)
+    assert Ranking(score, label, weight).roc().auc == pytest.approx(expected, abs=1e-12)
+
+
+def test_curve_equals_scikit_learn(sample):
+    score, label, weight = sample
+    roc = Ranking(score, label, weight).roc()
+    background, signal, _ = roc_curve(label, score, sample_weight=weight, drop_intermediate=False)
+    np.testing.assert_allclose(roc.background, background, atol=1e-12)
+    np.testing.assert_allclose(roc.signal, signal, atol=1e-12)
+
+
+def test_counts_are_repeated_events(sample):
+    score, label, weight = sample
+    counts = np.random.default_rng(2).integers(0, 3, len(score))
+    once = Ranking(score, label, weight).roc(counts)
+    again = Ranking(*(np.repeat(values, counts) for values in sample)).roc()
+    assert once.auc == pytest.approx(again.auc, abs=1e-12)
+    assert once.max_sic(events=FLOOR_EVENTS) == pytest.approx(again.max_sic(events=FLOOR_EVENTS), abs=1e-12)
+
+
+def test_figures_of_merit_of_a_known_curve():
+    """Scores whose densities make εB = εS² exactly: AUC 2/3, 1/εB = 1/εS², SIC = 1 everywhere."""
+    n = 2000
+    signal = 1 - (np.arange(n) + 0.5) / n
+    background = 1 - np.sqrt((np.arange(n) + 0.5) / n)
+    roc = Ranking(np.concatenate([signal, background]), np.repeat([1, 0], n)).roc()
+    # Tolerances: a step of the empirical curve, 1/n, relative to εB.
+    assert roc.auc == pytest.approx(2 / 3, abs=1 / n)
+    assert roc.rejection(0.5) == pytest.approx(4, rel=4 / n * 2)
+    assert roc.max_sic(events=FLOOR_EVENTS) == pytest.approx(1, rel=0.02)
+
+
+def test_sic_of_random_scores_is_near_one():
+    """With at least 25 background events left the best of all thresholds exceeds 1 by about one 20 % error."""
+    rng = np.random.default_rng(3)
+    label = np.repeat([0, 1], [20_000, 2_000])
+    best = [Ranking(rng.random(len(label)), label).roc().max_sic(events=FLOOR_EVENTS) for _ in range(50)]
+    assert 1.0 <= np.median(best) < 1.3
+
+
+def test_a_floor_is_needed():
+    """Without a floor, one signal event above all background makes SIC as large as one likes."""
+    score = np.concatenate([np.linspace(0, 1, 100_000), [1 - 1.5e-5, *np.linspace(0, 1, 99)]])
+    label = np.repeat([0, 1], [100_000, 100])
+    roc = Ranking(score, label).roc()
+    assert roc.max_sic(efficiency=FLOOR_PUBLISHED) > 2
+    assert roc.max_sic(events=FLOOR_EVENTS) < 1.3
+
+
+def test_rejection_is_bounded_by_the_events_there_are():
+    score, label = np.array([3.0, 2.0, 1.0, 0.0]), np.array([1, 1, 0, 0])
+    assert Ranking(score, label).roc().rejection(0.5) == 2
+
+
+@pytest.mark.parametrize(
+    ("score", "label", "message"),
+    [
+        ([0.0, np.nan], [0, 1], "1 of 2 scores are not finite"),
+        ([1.0, 2.0], [0, 0], "no signal events"),
+        ([1.0, 2.0], [1, 1], "no background events"),
+        ([1.0, 1.0], [0, 1], "all 2 scores equal 1.0"),
+    ],
+)
+def test_useless_scores_are_refused(score, label, message):
+    with pytest.raises(HepgenError, match=message):
+        Ranking(np.array(score), np.array(label))

@@ -1,0 +1,175 @@
+"""Tables of observables: every format gives the same columns, and bad ones a clear error."""
+
+import h5py
+import numpy as np
+import pytest
+
+from hepgen.config import ArraysSample
+from hepgen.errors import HepgenError
+from hepgen.sources import arrays
+
+NAMES = ("mass", "tau", "label")
+
+
+def sample(path, columns, **settings):
+    return ArraysSample(source="arrays", path=path, columns=columns, **settings)
+
+
+def read(path, columns, chunk=0, **settings):
+    tables = list(arrays.stream(sample(path, columns, **settings), chunk, seed=1))
+    return {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
+
+
+@pytest.fixture
+def values():
+    rng = np.random.default_rng(1)
+    return np.column_stack([rng.exponential(size=90), rng.random(90), rng.integers(0, 2, 90)])
+
+
+def npy(path, values):
+    np.save(path, values)
+
+
+def npz(path, values):
+    np.savez(path, **dict(zip(NAMES, values.T, strict=True)))
+
+
+def npz_table(path, values):
+    np.savez(path, table=values)
+
+
+def hdf5(path, values):
+    with h5py.File(path, "w") as file:
+        for name, column in zip(NAMES, values.T, strict=True):
+            file[name] = column
+
+
+def structured_hdf5(path, values):
+    with h5py.File(path, "w") as file:
+        file["table"] = np.rec.fromarrays(values.T, names=list(NAMES))
+
+
+def pandas_hdf5(path, values):
+    """The "fixed" layout of pandas: numbers of one type in one block, in an order of their own."""
+    with h5py.File(path, "w") as file:
+        frame = file.create_group("df")
+        frame.attrs.update({"pandas_type": b"frame", "nblocks": 2})
+        frame["axis0"], frame["axis1"] = [b"mass", b"tau", b"label"], np.arange(len(values))
+        frame["block0_items"], frame["block0_values"] = [b"tau", b"mass"], values[:, [1, 0]]
+        frame["block1_items"], frame["block1_values"] = [b"label"], values[:, 2:].astype(np.int64)
+
+
+def csv(path, values):
+    np.savetxt(path, values, delimiter=",", header=",".join(NAMES), comments="", fmt="%.17g")
+
+
+def commented_csv(path, values):
+    np.savetxt(path, values, delimiter=",", header=",".join(NAMES), fmt="%.17g")
+
+
+def bare_csv(path, values):
+    np.savetxt(path, values, delimiter=",", fmt="%.17g")
+
+
+FORMATS = [
+    ("x.npy", npy, (0, 1, 2)),
+    ("x.npz", npz, NAMES),
+    ("x.npz", npz_table, (0, 1, 2)),
+    ("x.h5", hdf5, NAMES),
+    ("x.h5", structured_hdf5, NAMES),
+    ("x.hdf5", pandas_hdf5, NAMES),
+    ("x.csv", csv, NAMES),
+    ("x.csv", commented_csv, NAMES),
+    ("x.csv", bare_csv, (0, 1, 2)),
+]
+
+
+@pytest.mark.parametrize(("name", "write", "keys"), FORMATS)
+def test_every_format_gives_the_same_columns(tmp_path, monkeypatch, values, name, write, keys):
+    monkeypatch.setattr(arrays, "STEP", 7)
+    path = tmp_path / name
+    write(path, values)
+    columns = {"mass_j1": {"column": keys[0], "scale": 1000}, "tau21_j1": keys[1], "label": keys[2]}
+    chunks = [read(path, columns, chunk, chunks=4) for chunk in range(4)]
+    found = {name: np.concatenate([chunk[name] for chunk in chunks]) for name in columns}
+    np.testing.assert_array_equal(found["mass_j1"], (1000 * values[:, 0]).astype(np.float32))
+    np.testing.assert_array_equal(found["tau21_j1"], values[:, 1].astype(np.float32))
+    np.testing.assert_array_equal(found["label"], values[:, 2])
+    assert found["label"].dtype == np.int8
+
+
+def test_reads_the_cathode_arrays(reference):
+    columns = {"mjj": {"column": 0, "scale": 1000}, "mass_light": {"column": 1, "scale": 1000}, "label": 5}
+    found = read(reference / "lhco" / "cathode" / "innerdata_train.npy", columns)
+    assert len(found["mjj"]) == 60_000
+    assert found["label"].sum() == 395
+    assert found["mjj"].min() > 3300
+    assert found["mjj"].max() < 3700
+
+
+def test_label_of_all_rows(tmp_path, values):
+    npy(tmp_path / "x.npy", values)
+    assert read(tmp_path / "x.npy", {"mass_j1": 0}, label=1)["label"].sum() == len(values)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "columns", "message"),
+    [
+        (npy, "x.npy", {"mass_j1": 7}, "'7'; known: 0, 1, 2"),
+        (npz, "x.npz", {"mass_j1": "mas"}, "did you mean 'mass'?"),
+        (hdf5, "x.h5", {"mass_j1": "m"}, "known: label, mass, tau"),
+        (csv, "x.csv", {"mass_j1": 0}, "known: label, mass, tau"),
+        (npy, "x.root", {"mass_j1": 0}, "known: .npy, .npz, .h5, .hdf5, .csv"),
+        (lambda path, values: None, "x.npy", {"mass_j1": 0}, "No such file"),
+        (lambda path, values: None, "x.h5", {"mass_j1": 0}, "no such file"),
+        (lambda path, values: path.write_bytes(b"garbage"), "x.npy", {"mass_j1": 0}, "not a readable .npy file"),
+        (lambda path, values: path.write_bytes(b"garbage"), "x.npz", {"mass_j1": 0}, "not a readable .npz file"),
+        (lambda path, values: path.write_bytes(b"garbage"), "x.h5", {"mass_j1": 0}, "not a readable HDF5 file"),
+        (lambda path, values: path.write_bytes(b"\xff\xfe\x00"), "x.csv", {"mass_j1": 0}, "not a readable .csv file"),
+        (lambda path, values: path.write_text("a,b\n1,2\n3\n"), "x.csv", {"mass_j1": "a"}, "not a readable .csv file"),
+        (lambda path, values: path.write_text("a,b\n1,x\n"), "x.csv", {"mass_j1": "a"}, "not a readable .csv file"),
+        (lambda path, values: path.write_text("a,b\n"), "x.csv", {"mass_j1": "a"}, "holds no row"),
+        (lambda path, values: path.write_text(""), "x.csv", {"mass_j1": "a"}, "unknown column"),
+        (lambda path, values: npy(path, values[:0]), "x.npy", {"mass_j1": 0}, "holds no row"),
+        (lambda path, values: npy(path, values[:, 0]), "x.npy", {"mass_j1": 0}, "has shape (90,)"),
+        (lambda path, values: npy(path, values.astype("S5")), "x.npy", {"mass_j1": 0}, "not one number a row"),
+        (
+            lambda path, values: np.savez(path, a=values[:3, 0], b=values[:, 0]),
+            "x.npz",
+            {"mass_j1": "a"},
+            "a: 3, b: 90",
+        ),
+        (lambda path, values: npy(path, np.where(values > 2, np.nan, values)), "x.npy", {"mass_j1": 0}, "not finite"),
+        (lambda path, values: npy(path, 1e300 * values), "x.npy", {"mass_j1": 0}, "not finite"),
+        (lambda path, values: npy(path, values + 0.5), "x.npy", {"label": 2}, "neither 0 nor 1"),
+    ],
+)
+def test_bad_table_is_one_clear_error(tmp_path, values, write, name, columns, message):
+    path = tmp_path / name
+    write(path, values)
+    with pytest.raises(HepgenError) as error:
+        read(path, columns)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_pickled_objects_are_not_opened(tmp_path, name):
+    content = np.array([[print]], dtype=object)
+    np.save(tmp_path / name, content) if name.endswith("npy") else np.savez(tmp_path / name, content)
+    with pytest.raises(HepgenError, match="pickled objects, which are never read"):
+        read(tmp_path / name, {"mass_j1": 0})
+
+
+def test_truncated_array(tmp_path, values):
+    path = tmp_path / "x.npy"
+    npy(path, values)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(HepgenError, match=r"not a readable \.npy file"):
+        read(path, {"mass_j1": 0})
+
+
+def test_two_labels_contradict(tmp_path, values):
+    npy(tmp_path / "x.npy", values)
+    with pytest.raises(HepgenError, match="remove one of the two"):
+        read(tmp_path / "x.npy", {"label": 2}, label=0)

@@ -1,0 +1,59 @@
+"""A toy measurement of one smeared Gaussian and one smeared exponential, as tables on disk."""
+
+import numpy as np
+import pytest
+
+from hepgen.config import parse
+from hepgen.table import Table, write_table
+
+NAMES = ["alpha", "mass_j1"]
+
+
+def toy_table(n, seed, *, nature=False):
+    rng = np.random.default_rng(seed)
+    alpha = rng.normal(0.25, 0.85, n) if nature else rng.normal(size=n)
+    mass = rng.gamma(4.0, 4.5 if nature else 5.0, n)
+    truth = {"alpha": alpha, "mass_j1": mass}
+    reco = {"mass_j1": 0.85 * mass * np.exp(rng.normal(0, 0.15, n)), "alpha": alpha + rng.normal(0, 0.7, n)}
+    return Table(reco, truth)
+
+
+@pytest.fixture
+def make_config():
+    def make(**changes):
+        training = {"epochs": 12, "batch_size": 500, "learning_rate": 5e-3, "patience": 4}
+        block = {
+            "simulation": "simulation",
+            "data": "nature",
+            "observables": NAMES,
+            "bins": 20,
+            "seeds": [1, 2],
+            "methods": {
+                "omnifold": {"type": "omnifold", "iterations": 2, "settings": {"hidden": [32]}, "training": training},
+                "ibu": {"type": "ibu", "iterations": 3},
+            },
+        }
+        sample = {"source": "arrays", "path": "toy.npy", "columns": {"alpha": 0}}
+        return parse({"samples": {"simulation": sample, "nature": sample}, "unfolding": {**block, **changes}})
+
+    return make
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Writes a table in one or more chunks and returns their paths."""
+
+    def write(name, table, chunks=1):
+        bounds = np.linspace(0, len(table), chunks + 1).astype(int)
+        paths = [tmp_path / f"{name}_{i}.h5" for i in range(chunks)]
+        for path, start, stop in zip(paths, bounds[:-1], bounds[1:], strict=True):
+            write_table(path, [table[start:stop]])
+        return paths
+
+    return write
+
+
+@pytest.fixture
+def toy(store):
+    """Paths of the simulation and of the data, 3000 events each."""
+    return store("simulation", toy_table(3000, 1), chunks=2), store("nature", toy_table(3000, 2, nature=True))
