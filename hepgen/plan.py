@@ -53,7 +53,7 @@ def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[st
     return {"seed": config.seed, **settings}
 
 
-_EVALUATION = {"tagging": ("cuts", "mass"), "generation": ("events",), "unfolding": ("bins",)}
+_EVALUATION = {"tagging": ("cuts", "mass"), "generation": ("events",), "unfolding": ()}
 
 
 def _train(block: str, registry_key: str) -> Any:

@@ -29,15 +29,16 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) or "errno" in str(error):
             msg = f"cannot write {path}: {_reason(error)}; nothing was left behind and finished products are untouched"
             raise HepgenError(msg) from error
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> str:
@@ -49,11 +50,14 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def create_h5(path: str | Path, kind: str, provenance: str = "{}") -> Iterator[h5py.File]:
     """An HDF5 product of the given kind, renamed to `path` when complete; equal contents give equal bytes."""
-    # Since version 1.8 the format keeps checksums of everything but the data, which `Columns` adds.
-    with atomic(path) as temporary, h5py.File(temporary, "w", libver=("v108", "latest"), track_order=True) as file:
+    # Since version 1.8 the format keeps checksums of everything but the data, which `Columns` adds. Without a cache
+    # of chunks a full disk fails where we write; h5py drops errors of what it writes when it closes a dataset.
+    options = {"libver": ("v108", "latest"), "rdcc_nbytes": 0, "track_order": True}
+    with atomic(path) as temporary, h5py.File(temporary, "w", **options) as file:
         file.attrs["hepgen"] = kind
         file.attrs["provenance"] = provenance
         yield file
+        file.flush()
 
 
 @contextmanager

@@ -201,8 +201,8 @@ def train(
     for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
         _epoch(step, data, validation, settings, seed, epoch, state)
         if not math.isfinite(sum(losses[-1] for losses in (state.history.train, state.history.validation) if losses)):
-            msg = f"{name}: the loss diverged in epoch {epoch + 1}; lower training.learning_rate or set training.clip_norm"
-            raise HepgenError(msg)
+            msg = f"{name}: the loss diverged in epoch {epoch + 1}"
+            raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
         if log:
             log(_line(name, epoch, settings.epochs, state.history))
         if settings.patience and epoch - state.best_epoch >= settings.patience:

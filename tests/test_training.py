@@ -175,7 +175,9 @@ def test_gradients_are_clipped(data):
     before = copy.deepcopy(model)
     step = Descent(model, settings(clip_norm=1e-3, optimizer="sgd", learning_rate=1.0, schedule="constant"), 1)
     step.update(*(part[:64] for part in data))
-    moved = torch.cat([(a - b).detach().flatten() for a, b in zip(model.parameters(), before.parameters(), strict=True)])
+    moved = torch.cat(
+        [(a - b).detach().flatten() for a, b in zip(model.parameters(), before.parameters(), strict=True)]
+    )
     assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-3)
 
 

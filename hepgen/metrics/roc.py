@@ -98,7 +98,9 @@ class Ranking:
 
 def _check(score: np.ndarray, label: np.ndarray) -> None:
     if not np.isfinite(score).all():
-        msg = f"{np.count_nonzero(~np.isfinite(score))} of {len(score)} scores are not finite; did the training diverge?"
+        msg = (
+            f"{np.count_nonzero(~np.isfinite(score))} of {len(score)} scores are not finite; did the training diverge?"
+        )
         raise HepgenError(msg)
     for value, name in ((0, "background"), (1, "signal")):
         if not np.any(label == value):

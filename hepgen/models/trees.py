@@ -54,7 +54,9 @@ class GradientBoosting:
         """
         signal = y.numpy() == 1
         if signal.all() or not signal.any():
-            msg = f"gradient_boosting: all {len(signal)} training events are {'signal' if signal.all() else 'background'}"
+            msg = (
+                f"gradient_boosting: all {len(signal)} training events are {'signal' if signal.all() else 'background'}"
+            )
             raise HepgenError(f"{msg}; it is supervised and needs samples of both")
         weight = np.ones(len(signal)) if weight is None else weight.numpy()
         balanced = np.where(signal, weight / weight[signal].sum(), weight / weight[~signal].sum()) * len(signal) / 2

@@ -36,7 +36,7 @@ class Process:
 
 
 # The multiplicity of the LHC Olympics events is that of Pythia without multiple interactions; with them it is 40 %
-# too high. Z + jet events go without them too: `settings: ["PartonLevel:MPI = on"]` brings them back at 1/8 of the speed.
+# too high. Z + jet events go without them too; 'PartonLevel:MPI = on' brings them back at a fifth of the speed.
 COMMON = ("PartonLevel:MPI = off",)
 
 PROCESSES = {

@@ -17,7 +17,7 @@ from hepgen.provenance import seed_for
 from hepgen.table import Table, read_tables
 from hepgen.training import Indexable
 
-__all__ = ["LEADING", "load", "make_scaler", "raw_inputs", "scaled", "split", "held_out_samples"]
+__all__ = ["LEADING", "held_out_samples", "load", "make_scaler", "raw_inputs", "scaled", "split"]
 
 Part = Literal["train", "validation", "test"]
 LEADING = 2

@@ -20,7 +20,7 @@ from hepgen.provenance import seed_for
 from hepgen.storage import open_h5
 from hepgen.table import Table
 from hepgen.tagging import figures
-from hepgen.tagging.dataset import load, held_out_samples
+from hepgen.tagging.dataset import held_out_samples, load
 from hepgen.tagging.figures import Scorer
 from hepgen.tagging.score import KIND
 

@@ -1,5 +1,6 @@
 """The figures of the tagging analysis: which there are, and their numbers from scores."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,8 +64,8 @@ def figure_names(config: Config) -> list[str]:
 
 
 def roc_curves(scorers: list[Scorer]) -> Curves:
-    """Background rejection against signal efficiency, median and 68 % band over trainings."""
-    lines = [_banded(s, [roc.rejection(EFFICIENCIES) for roc in s.rocs]) for s in scorers]
+    """Background rejection against signal efficiency, as far as one background event passes."""
+    lines = [_banded(scorer, lambda roc: roc.rejection(EFFICIENCIES)) for scorer in scorers]
     lines.append(_guide("random", EFFICIENCIES, 1 / EFFICIENCIES))
     return Curves(
         title="Background rejection",
@@ -79,8 +80,7 @@ def sic_curves(scorers: list[Scorer]) -> Curves:
     """Significance improvement against signal efficiency; below either floor the background left is too small."""
     background = scorers[0].rocs[0].passing[-1]
     floors = {"published cut-off": FLOOR_PUBLISHED, f"{FLOOR_EVENTS} background events": FLOOR_EVENTS / background}
-    curves = {s.name: [EFFICIENCIES * np.sqrt(roc.rejection(EFFICIENCIES)) for roc in s.rocs] for s in scorers}
-    lines = [_banded(s, curves[s.name]) for s in scorers]
+    lines = [_banded(scorer, lambda roc: EFFICIENCIES * np.sqrt(roc.rejection(EFFICIENCIES))) for scorer in scorers]
     top = 1.25 * max(max(line.y) for line in lines)
     lines.append(_guide("random", EFFICIENCIES, np.sqrt(EFFICIENCIES)))
     for label, floor in floors.items():
@@ -95,10 +95,10 @@ def sic_curves(scorers: list[Scorer]) -> Curves:
     )
 
 
-def mass_profile(
-    scorers: list[Scorer], mass: np.ndarray, weight: np.ndarray, axis: Axis, bins: int = 10
-) -> Curves:
-    """Score quantile of background events in bins of a mass: flat at 0.5 for a score that does not sculpt it.
+def mass_profile(scorers: list[Scorer], mass: np.ndarray, weight: np.ndarray, axis: Axis, bins: int = 10) -> Curves:
+    """Median score quantile of background events in bins of a mass: 0.5 everywhere if the score does not know it.
+
+    Quantiles put all models on one scale, however long the tails of their scores.
 
     Args:
         scorers: Scorers with the scores of background events only.
@@ -113,17 +113,17 @@ def mass_profile(
     centers = [float(np.median(mass[which])) for which in members]
     lines = []
     for scorer in scorers:
-        ranks = np.stack([_ranks(score, weight) for score in scorer.scores])
-        bands = [_quantiles(ranks[:, which], weight[which]) for which in members]
-        low, median, high = np.transpose(bands).tolist()
+        ranks = [_ranks(score, weight) for score in scorer.scores]
+        medians = [[_median(rank[which], weight[which]) for which in members] for rank in ranks]
+        low, median, high = np.quantile(medians, BAND, axis=0).tolist()
         lines.append(Line(label=scorer.name, x=centers, y=median, low=low, high=high, role=scorer.role))
     return Curves(
         title="Score against mass, background",
         lines=lines,
         x=axis,
-        y=Axis(label="score quantile", range=(0, 1.4)),
+        y=Axis(label="median score quantile", range=(0, 1)),
         markers=[Marker(label="no correlation", at=0.5, axis="y")],
-        notes=["line: median; band: central 68 % of events"],
+        notes=["band: 68 % over trainings"],
     )
 
 
@@ -231,17 +231,11 @@ def _image(title: str, values: np.ndarray) -> Image:
     return Image(title=title, values=values.tolist())
 
 
-def _banded(scorer: Scorer, curves: list[np.ndarray]) -> Line:
-    low, median, high = np.quantile(curves, BAND, axis=0).tolist()
-    single = len(curves) == 1
-    return Line(
-        label=scorer.name,
-        x=EFFICIENCIES.tolist(),
-        y=median,
-        low=None if single else low,
-        high=None if single else high,
-        role=scorer.role,
-    )
+def _banded(scorer: Scorer, curve: Callable[[Roc], np.ndarray]) -> Line:
+    """Median and 68 % band over trainings, where one background event passes in each of them."""
+    measured = np.all([roc.background_at(EFFICIENCIES) * roc.passing[-1] >= 1 for roc in scorer.rocs], axis=0)
+    low, median, high = np.quantile([curve(roc)[measured] for roc in scorer.rocs], BAND, axis=0).tolist()
+    return Line(label=scorer.name, x=EFFICIENCIES[measured].tolist(), y=median, low=low, high=high, role=scorer.role)
 
 
 def _guide(label: str, x: np.ndarray, y: np.ndarray) -> Line:
@@ -255,12 +249,10 @@ def _ranks(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return ((np.cumsum(total) - total / 2) / total.sum())[which]
 
 
-def _quantiles(values: np.ndarray, weight: np.ndarray) -> list[float]:
-    """Weighted quantiles of the band of values of shape (trainings, n), all trainings together."""
-    weight = np.broadcast_to(weight, values.shape).ravel()
-    order = np.argsort(values, axis=None)
+def _median(values: np.ndarray, weight: np.ndarray) -> float:
+    order = np.argsort(values)
     cumulative = np.cumsum(weight[order])
-    return np.interp(BAND, (cumulative - weight[order] / 2) / cumulative[-1], values.ravel()[order]).tolist()
+    return float(np.interp(0.5, (cumulative - weight[order] / 2) / cumulative[-1], values[order]))
 
 
 def _density(

@@ -127,25 +127,26 @@ def iterations_figure(
         title="convergence",
         lines=lines,
         x=Axis(label="iteration"),
-        y=Axis(label=f"{DISCRIMINATOR}, mean over observables", log=True),
+        y=Axis(label=DISCRIMINATOR, log=True),
         markers=[Marker(label="statistical floor", at=floor, axis="y")],
-        notes=["iteration 0 is the simulation as it is; no iteration is chosen by the truth"],
+        notes=["mean over observables; iteration 0 is the simulation as it is; no iteration is chosen by the truth"],
     )
 
 
 def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
     """Distribution of the last iteration's event weights by method, each of shape (S, n) and of mean one."""
-    lines = []
+    lines, filled = [], []
+    centers = np.sqrt(WEIGHT_EDGES[:-1] * WEIGHT_EDGES[1:])
     for method, of_seeds in weights.items():
         # Weights beyond the axis are counted in its outermost bins.
         clipped = np.clip(of_seeds, WEIGHT_EDGES[0], WEIGHT_EDGES[-1])
         shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in clipped])
-        centers = np.sqrt(WEIGHT_EDGES[:-1] * WEIGHT_EDGES[1:])
+        filled.extend(np.flatnonzero(shares.any(0)))
         lines.append(_line(method, centers, shares, "model"))
     return Curves(
         title="event weights of the unfolded simulation",
         lines=lines,
-        x=Axis(label="event weight", log=True),
+        x=Axis(label="event weight", log=True, range=(WEIGHT_EDGES[min(filled)], WEIGHT_EDGES[max(filled) + 1])),
         y=Axis(label="fraction of events"),
         markers=[Marker(label="unchanged", at=1.0, axis="x")],
     )

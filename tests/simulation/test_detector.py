@@ -4,7 +4,13 @@ import pytest
 
 from hepgen.simulation.detector import ECAL, HCAL, propagate, simulate
 
-PION, KLONG, PHOTON, ELECTRON, MUON = (211, 0.1396, 1), (130, 0.4976, 0), (22, 0.0, 0), (11, 0.0005, -1), (13, 0.1057, -1)
+PION, KLONG, PHOTON, ELECTRON, MUON = (
+    (211, 0.1396, 1),
+    (130, 0.4976, 0),
+    (22, 0.0, 0),
+    (11, 0.0005, -1),
+    (13, 0.1057, -1),
+)
 
 
 def gun(events, *shots):
@@ -86,8 +92,7 @@ def test_response_of_single_particles(species, pt, eta, width):
     truth = gun(4000, (species, pt, eta))
     found = detect(truth)
     response = energy(found[ak.num(found) > 0]) / (pt * np.cosh(eta))
-    # The mean to four standard errors, the width to four of its own (σ/√2n), the third term of both being for the
-    # skew of a log-normal and the towers' varying η.
+    # Mean and width to four standard errors, σ/√n and σ/√2n; 3 % of the width for the tail of a log-normal.
     assert response.mean() == pytest.approx(1, abs=4 * width / np.sqrt(4000))
     assert response.std() == pytest.approx(width, rel=4 / np.sqrt(8000) + 0.03)
 

@@ -51,7 +51,8 @@ def test_a_weight_that_only_one_sample_has_is_1_elsewhere(config, paths, tmp_pat
     weighted = Table({**table.columns, "weight": np.full(len(table), 0.5)})
     write_table(tmp_path / "0.h5", [weighted])
     (test,) = load(config, {**paths, "signal": [tmp_path / "0.h5"]}, ["mjj"], ("test",))
-    assert {0: 1.0, 1: 0.5} == {label: test.columns["weight"][test.columns["label"] == label][0] for label in (0, 1)}
+    label, weight = test.columns["label"], test.columns["weight"]
+    np.testing.assert_array_equal(weight, np.where(label == 1, 0.5, 1.0))
 
 
 def changed_file(paths, path, change):
@@ -81,7 +82,7 @@ def test_a_sample_that_was_not_given_is_named(config, paths):
 
 
 def test_a_sample_cannot_be_trained_and_tested_on_entirely(change, paths):
-    with pytest.raises(HepgenError, match="'qcd' is also in tagging.samples"):
+    with pytest.raises(HepgenError, match="'qcd' is also in"):
         load(change(test=["qcd"]), paths, ["mjj"], ("test",))
 
 

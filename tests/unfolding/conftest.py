@@ -1,5 +1,7 @@
 """A toy measurement of one smeared Gaussian and one smeared exponential, as tables on disk."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ def toy_table(n, seed, *, nature=False):
     return Table(reco, truth)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_config():
     def make(**changes):
         training = {"epochs": 12, "batch_size": 500, "learning_rate": 5e-3, "patience": 4}
@@ -39,21 +41,23 @@ def make_config():
     return make
 
 
+def write_chunks(folder, name, table, chunks=1):
+    bounds = np.linspace(0, len(table), chunks + 1).astype(int)
+    paths = [folder / f"{name}_{i}.h5" for i in range(chunks)]
+    for path, start, stop in zip(paths, bounds[:-1], bounds[1:], strict=True):
+        write_table(path, [table[start:stop]])
+    return paths
+
+
 @pytest.fixture
 def store(tmp_path):
     """Writes a table in one or more chunks and returns their paths."""
-
-    def write(name, table, chunks=1):
-        bounds = np.linspace(0, len(table), chunks + 1).astype(int)
-        paths = [tmp_path / f"{name}_{i}.h5" for i in range(chunks)]
-        for path, start, stop in zip(paths, bounds[:-1], bounds[1:], strict=True):
-            write_table(path, [table[start:stop]])
-        return paths
-
-    return write
+    return partial(write_chunks, tmp_path)
 
 
-@pytest.fixture
-def toy(store):
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
     """Paths of the simulation and of the data, 3000 events each."""
-    return store("simulation", toy_table(3000, 1), chunks=2), store("nature", toy_table(3000, 2, nature=True))
+    folder = tmp_path_factory.mktemp("toy")
+    simulation, data = toy_table(3000, 1), toy_table(3000, 2, nature=True)
+    return write_chunks(folder, "simulation", simulation, chunks=2), write_chunks(folder, "nature", data)

@@ -22,9 +22,14 @@ def run(config, simulation, data, folder):
     return {(m.model, m.metric): m for m in read_metrics(folder / "metrics.json")}
 
 
-@pytest.fixture
-def scored(make_config, toy, tmp_path):
-    return run(make_config(), *toy, tmp_path)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("scored")
+
+
+@pytest.fixture(scope="module")
+def scored(make_config, toy, folder):
+    return run(make_config(), *toy, folder)
 
 
 def test_methods_beat_prior_and_no_unfolding(scored):
@@ -46,33 +51,33 @@ def test_records_are_complete(scored):
     assert scored["omnifold", "triangular/alpha"].floor > scored["prior", "triangular/alpha"].floor
 
 
-def test_a_score_is_that_of_the_product(scored, toy, tmp_path):
+def test_a_score_is_that_of_the_product(scored, toy, folder):
     simulation, data = (read_tables(paths).truth["mass_j1"] for paths in toy)
     edges = np.linspace(0, 75, 51)
     truth = np.histogram(data, edges)[0]
     expected = []
     for seed in (1, 2):
-        with h5py.File(tmp_path / f"omnifold_{seed}.h5") as file:
+        with h5py.File(folder / f"omnifold_{seed}.h5") as file:
             expected.append(triangular(np.histogram(simulation, edges, weights=file["weights"][-1])[0], truth))
     assert scored["omnifold", "triangular/mass_j1"].value == pytest.approx(1e3 * np.mean(expected))
-    with h5py.File(tmp_path / "ibu_1.h5") as file:
+    with h5py.File(folder / "ibu_1.h5") as file:
         value = triangular(file["mass_j1/unfolded"][-1, 1:-1], truth)
     assert scored["ibu", "triangular/mass_j1"].value == pytest.approx(1e3 * value)
 
 
-def test_figures_are_those_announced(make_config, scored, tmp_path):
-    assert sorted(p.stem for p in (tmp_path / "figures").iterdir()) == sorted(figure_names(make_config()))
-    spectra = read_figure(tmp_path / "figures/unfolded_alpha.json")
+def test_figures_are_those_announced(make_config, scored, folder):
+    assert sorted(p.stem for p in (folder / "figures").iterdir()) == sorted(figure_names(make_config()))
+    spectra = read_figure(folder / "figures/unfolded_alpha.json")
     assert [h.role for h in spectra.histograms] == ["reference", "baseline", "data", "model", "model"]
     for histogram in spectra.histograms:
         assert np.sum(histogram.values * np.diff(spectra.edges)) == pytest.approx(1)
         assert np.all(np.array(histogram.errors)[np.array(histogram.values) > 0] > 0)
-    triangular_points = read_figure(tmp_path / "figures/triangular.json")
+    triangular_points = read_figure(folder / "figures/triangular.json")
     assert set(triangular_points.series) == {"omnifold", "ibu", "prior", "no_unfolding"}
-    iterations = read_figure(tmp_path / "figures/iterations.json")
+    iterations = read_figure(folder / "figures/iterations.json")
     assert [len(line.x) for line in iterations.lines] == [3, 4, 3, 4]
     assert [("scoring only" in line.label) for line in iterations.lines] == [False, False, True, True]
-    (weights,) = read_figure(tmp_path / "figures/weights.json").lines
+    (weights,) = read_figure(folder / "figures/weights.json").lines
     assert np.sum(weights.y) == pytest.approx(1, abs=0.05)  # the median over seeds need not add up to one
 
 

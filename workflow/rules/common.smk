@@ -4,15 +4,14 @@ import importlib
 import sys
 from pathlib import Path
 
+import hepgen.config
 import yaml
-
 from hepgen import plan
-from hepgen.config import ArraysSample, parse
 from hepgen.errors import HepgenError
 from hepgen.storage import atomic
 
 try:
-    CONFIG = parse(config)
+    CONFIG = hepgen.config.parse(config)
 except HepgenError as error:
     print(f"error: configuration: {error}", file=sys.stderr)
     sys.exit(1)
@@ -23,7 +22,9 @@ ANALYSES = [
     name for name in ("tagging", "generation", "unfolding") if getattr(CONFIG, name)
 ]
 TABLES = [
-    name for name, sample in CONFIG.samples.items() if isinstance(sample, ArraysSample)
+    name
+    for name, sample in CONFIG.samples.items()
+    if isinstance(sample, hepgen.config.ArraysSample)
 ]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
@@ -123,11 +124,12 @@ def reported(name):
     flagged = []
     for path in figures(name):
         figure = Path(path).stem
-        caption = f"../report/{caption_of(name, figure)}.rst"
-        labels = {"figure": figure.replace("_", " ")}
-        flagged.append(
-            report(path, category=name.capitalize(), labels=labels, caption=caption)
-        )
+        place = {
+            "category": name.capitalize(),
+            "labels": {"figure": figure.replace("_", " ")},
+            "caption": f"../report/{caption_of(name, figure)}.rst",
+        }
+        flagged.append(report(path, **place))
     return flagged
 
 
@@ -136,7 +138,10 @@ def caption_of(name, figure):
     words = figure.split("_")
     shared = ["_".join([name, *words[:end]]) for end in range(len(words), 0, -1)]
     captions = Path(workflow.basedir, "workflow", "report")
-    return next((caption for caption in shared if (captions / f"{caption}.rst").exists()), shared[0])
+    return next(
+        (caption for caption in shared if (captions / f"{caption}.rst").exists()),
+        shared[0],
+    )
 
 
 def analysis(name):
