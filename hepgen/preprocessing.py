@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["MinMax", "Scale", "Standard", "Support"]
 
@@ -73,8 +74,10 @@ class Scale(Scaler):
 class Support(Scaler):
     """Maps each column's support to the real line, then to mean 0 and standard deviation 1.
 
-    A column bounded below becomes log(x − low), one bounded on both sides log((x − low)/(high − x)), and an
-    unbounded one stays as it is; what the network makes is thus always inside the support.
+    A column bounded below becomes log(exp(t) − 1) with t = x − low in units of its mean, one bounded on both
+    sides log((x − low)/(high − x)), and an unbounded one stays as it is; what the network makes is thus always
+    inside the support. The first is log t near the bound and t itself in the tail: after a plain logarithm a
+    small excess of the network's noise over the data becomes an event far beyond any spectrum.
 
     Args:
         support: (low, high) of each column, ±inf where unbounded. Data on the edge of a bound are moved
@@ -85,9 +88,11 @@ class Support(Scaler):
         super().__init__(len(support))
         self.register_buffer("bounds", torch.tensor(support, dtype=torch.float64).T.contiguous())
         self.register_buffer("margin", torch.zeros(len(support), dtype=torch.float64))
+        self.register_buffer("unit", torch.ones(len(support), dtype=torch.float64))
 
     def fit(self, x: Tensor) -> "Support":
         self.margin.copy_(1e-9 * _nonzero(x.double().std(0, correction=0)))
+        self.unit.copy_(self._distances(x)[0].mean(0))
         u = self._to_line(x)
         self.shift.copy_(u.mean(0))
         self.scale.copy_(_nonzero(u.std(0, correction=0)))
@@ -99,21 +104,25 @@ class Support(Scaler):
     def inverse(self, z: Tensor) -> Tensor:
         u = super().inverse(z)
         low, high = self.bounds
-        one_sided = low + u.exp()
+        one_sided = low + self.unit * functional.softplus(u)
         two_sided = low + (high - low) * u.sigmoid()
         return torch.where(low.isinf(), u, torch.where(high.isinf(), one_sided, two_sided))
 
     def log_jacobian(self, x: Tensor) -> Tensor:
         below, above = self._distances(x)
         low, high = self.bounds
-        slope = -below.log() + torch.where(high.isinf(), 0.0, (1 + below / above).log())
+        one_sided = -self.unit.log() - (-torch.expm1(-below / self.unit)).log()
+        two_sided = (1 + below / above).log() - below.log()
+        slope = torch.where(high.isinf(), one_sided, two_sided)
         return super().log_jacobian(x) + torch.where(low.isinf(), 0.0, slope).sum(1)
 
     def _to_line(self, x: Tensor) -> Tensor:
         below, above = self._distances(x)
         low, high = self.bounds
-        u = below.log() - torch.where(high.isinf(), 0.0, above.log())
-        return torch.where(low.isinf(), x.double(), u)
+        t = below / self.unit
+        one_sided = t + (-torch.expm1(-t)).log()
+        two_sided = below.log() - above.log()
+        return torch.where(low.isinf(), x.double(), torch.where(high.isinf(), one_sided, two_sided))
 
     def _distances(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Distances of every value from its two bounds, 1 where there is none."""

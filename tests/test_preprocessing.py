@@ -88,3 +88,10 @@ def test_values_on_the_edge_of_the_support_stay_finite():
     scaler = Support([(0.0, 1.0)]).fit(x)
     assert torch.isfinite(scaler(x)).all()
     torch.testing.assert_close(scaler.inverse(scaler(x)), x, atol=1e-6, rtol=0)
+
+
+def test_tail_of_a_bounded_column_is_extrapolated_linearly():
+    """Noise 2 beyond the largest of 1000 exponential values adds less than twice their range."""
+    x = torch.distributions.Exponential(0.01).icdf(torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64))[:, None]
+    scaler = Support([(0.0, math.inf)]).fit(x)
+    assert float(scaler.inverse(scaler(x).max() + torch.full((1, 1), 2.0))) < 3 * float(x.max())

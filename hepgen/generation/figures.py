@@ -103,13 +103,14 @@ def _wasserstein(results: "Results") -> Points:
 
 def _correlations(results: "Results") -> Images:
     """Pearson matrices above, their differences from the truth's below."""
-    sets = {**results.models, "truth, other half": results.null}
+    models = results.models.items()
+    differences = {**results.models, "truth, other half": results.null}
     names = ", ".join(f"{k + 1} {name}" for k, name in enumerate(results.names))
     return Images(
         title=f"Correlation coefficients\n{names}",
         rows=[
-            [_image("truth", results.truth.matrix), *(_image(label, s.matrix) for label, s in sets.items())],
-            [_image(f"{label} − truth", s.matrix - results.truth.matrix) for label, s in sets.items()],
+            [_image("truth", results.truth.matrix), *(_image(label, s.matrix) for label, s in models)],
+            [_image(f"{label} − truth", s.matrix - results.truth.matrix) for label, s in differences.items()],
         ],
         window=(0.5, len(results.names) + 0.5),
         x=Axis(label="observable"),

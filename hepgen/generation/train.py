@@ -98,7 +98,7 @@ class _FromCut(Support):
 def support(features: Sequence[str], x: np.ndarray) -> list[tuple[float, float]]:
     """The (low, high) bounds of every feature, with those of pT raised to just below the smallest value.
 
-    The spectrum falls steeply from the selection's cut, and log(pT − cut) is smooth where log pT has an edge.
+    The spectrum falls steeply from the selection's cut, an edge that is smooth in the logarithm of pT − cut.
 
     Raises:
         HepgenError: if more than 1 % of a feature's values lie outside its bounds; fewer, as rounding makes
