@@ -109,7 +109,7 @@ def read_events(path: str | Path, start: int = 0, stop: int | None = None) -> Ev
     """
     with open_h5(path, KIND) as file:
         levels = {level: Jagged(file[level]).read(start, stop) for level in ("particles", "truth") if level in file}
-        columns = {name: dataset[start:stop] for name, dataset in file["columns"].items()}
+        columns = Columns(file["columns"]).read(start, stop)
     return Events(levels["particles"], columns, levels.get("truth"))
 
 

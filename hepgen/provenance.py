@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 # Read when a run is planned; what they decide reaches a job through its card and its model's module.
-PLANNING = {"hepgen.config", "hepgen.models", "hepgen.sources"}
+PLANNING = {"hepgen.config", "hepgen.models", "hepgen.plan", "hepgen.sources"}
 
 
 def digest(value: Any) -> str:

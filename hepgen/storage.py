@@ -15,6 +15,8 @@ from hepgen.errors import HepgenError
 
 __all__ = ["Columns", "Jagged", "atomic", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
 
+MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 16
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -113,13 +115,19 @@ class Columns:
             raise HepgenError(msg)
         for name, values in columns.items():
             if name not in self.group:
+                # Chunks of about the first batch's size: small files stay small, large ones are read in large pieces.
+                chunk = min(max(len(values), MIN_CHUNK), MAX_CHUNK)
                 self.group.create_dataset(
-                    name, (0,), values.dtype, maxshape=(None,), chunks=(1 << 14,), fletcher32=True, track_times=False
+                    name, (0,), values.dtype, maxshape=(None,), chunks=(chunk,), fletcher32=True, track_times=False
                 )
             dataset = self.group[name]
             start = len(dataset)
             dataset.resize(start + len(values), axis=0)
             dataset[start:] = values
+
+    def read(self, start: int = 0, stop: int | None = None) -> dict[str, np.ndarray]:
+        """Rows start to stop of every column."""
+        return {name: self.group[name][start:stop] for name in self.group}
 
 
 class Jagged:
@@ -144,7 +152,7 @@ class Jagged:
         counts = self.group["counts"][:stop]
         offset, counts = int(counts[:start].sum()), counts[start:]
         end = offset + int(counts.sum())
-        fields = {name: dataset[offset:end] for name, dataset in self.group["fields"].items()}
+        fields = Columns(self.group["fields"]).read(offset, end)
         for name, values in fields.items():
             if counts.min(initial=0) < 0 or len(values) != end - offset:
                 msg = f"{self.group.file.filename}: {self.group.name}/fields/{name} does not match its counts"

@@ -102,7 +102,7 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> T
 
 def _read(path: str | Path, constituents: bool) -> Table:
     with open_h5(path, KIND) as file:
-        columns, truth = ({name: data[:] for name, data in file[level].items()} for level in ("columns", "truth"))
+        columns, truth = (Columns(file[level]).read() for level in ("columns", "truth"))
         if constituents and "constituents" not in file:
             msg = f"{path}: holds no constituents, so no jet images can be made of it"
             raise HepgenError(msg)

@@ -65,7 +65,7 @@ def test_each_mistake_is_named_with_its_place(path, value, message):
 def test_a_file_that_is_no_configuration(tmp_path, text):
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    with pytest.raises(HepgenError, match="config.yaml"):
+    with pytest.raises(HepgenError, match=r"config\.yaml"):
         load(path)
 
 

@@ -148,7 +148,8 @@ def evaluate(
         rates=rates | simulation_rate(config, simulation_benchmarks),
         histories={model: {g.seed: g.history for g in entries} for model, entries in drawn.items()},
     )
-    write_metrics(output / "metrics.json", _metrics(results))
+    simulated = getattr(config.samples[generation.sample], "events", None)
+    write_metrics(output / "metrics.json", _metrics(results) + _speed_metrics(results, simulated))
     for name, figure in make_figures(results).items():
         write_figure(output / "figures" / f"{name}.json", figure)
 
@@ -221,12 +222,11 @@ def _seconds(path: Path) -> float:
 
 def _metrics(results: Results) -> list[Metric]:
     null = results.null
-    seeds = len(results.generation.seeds)
     metrics = []
     for model, scores in {**results.models, BASELINE: results.baseline}.items():
-        count = seeds if model in results.models else 1
+        seeds = len(results.generation.seeds) if model in results.models else 1
         metrics += [
-            _metric(results, model, name, estimate, known.value, count)
+            _metric(results, model, name, estimate, known.value, len(results.truth.x), seeds)
             for name, estimate, known in (
                 ("c2st_auc", scores.auc, null.auc),
                 ("max_delta_pearson", scores.correlation, null.correlation),
@@ -234,25 +234,28 @@ def _metrics(results: Results) -> list[Metric]:
                 *zip((f"w1/{n}" for n in results.names), scores.wasserstein, null.wasserstein, strict=True),
             )
         ]
-    return metrics + _speed_metrics(results)
+    return metrics
 
 
-def _speed_metrics(results: Results) -> list[Metric]:
+def _speed_metrics(results: Results, simulated: int | None) -> list[Metric]:
     """Events per second and, where the simulation's speed is known, the ratio to it."""
     metrics = []
     simulation = results.rates.get(SIMULATION)
     for model, rates in results.rates.items():
+        n = simulated if model == SIMULATION else results.generation.events
         rate = Estimate(float(np.mean(rates)), float(np.sqrt(_spread(np.array(rates)))))
-        metrics.append(_metric(results, model, "events_per_second", rate, None, len(rates)))
+        metrics.append(_metric(results, model, "events_per_second", rate, None, n, len(rates)))
         if simulation and model != SIMULATION:
             ratio = Estimate(rate.value / simulation[0], rate.error / simulation[0])
-            metrics.append(_metric(results, model, "speed_up", ratio, 1.0, len(rates)))
+            metrics.append(_metric(results, model, "speed_up", ratio, 1.0, n, len(rates)))
     return metrics
 
 
-def _metric(results: Results, model: str, name: str, estimate: Estimate, null: float | None, seeds: int) -> Metric:
+def _metric(
+    results: Results, model: str, name: str, estimate: Estimate, null: float | None, n: int, seeds: int
+) -> Metric:
     value, error = estimate
     return Metric(
         analysis="generation", sample=results.generation.sample, model=model, metric=name, value=value,
-        low=max(value - error, 0.0), high=value + error, null=null, n=len(results.truth.x), seeds=seeds,
+        low=max(value - error, 0.0), high=value + error, null=null, n=n, seeds=seeds,
     )  # fmt: skip

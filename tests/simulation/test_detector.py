@@ -97,6 +97,19 @@ def test_response_of_single_particles(species, pt, eta, width):
     assert response.std() == pytest.approx(width, rel=4 / np.sqrt(8000) + 0.03)
 
 
+@pytest.mark.parametrize(
+    ("species", "pt", "threshold"),
+    # The least E at which E > 2 σ(E) with σ = 1.0256 (0.11 √E ⊕ 0.40) GeV, and E > σ(E) with σ = 1.5 √E ⊕ 0.05 E.
+    [(PHOTON, 1.0, 0.846), (KLONG, 3.0, 2.256)],
+)
+def test_faint_towers_are_suppressed(species, pt, threshold):
+    found = detect(gun(4000, (species, pt, 0.2)))
+    lowest = np.sort(energy(found[ak.num(found) > 0]))
+    assert 0.5 < ak.mean(ak.num(found)) < 0.9
+    # 4,000 events leave no gap above the threshold; σ is taken at the tower's centre, 0.01 away at most.
+    assert threshold * 0.99 < lowest[0] < threshold * 1.02
+
+
 def test_pions_are_measured_by_their_tracks():
     truth = gun(4000, (PION, 20.0, 0.2))
     response = energy(detect(truth)) / energy(truth)
