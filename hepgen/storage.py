@@ -52,9 +52,9 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def create_h5(path: str | Path, kind: str, provenance: str = "{}") -> Iterator[h5py.File]:
     """An HDF5 product of the given kind, renamed to `path` when complete; equal contents give equal bytes."""
-    # Since version 1.8 the format keeps checksums of everything but the data, which `Columns` adds. Without a cache
+    # Since version 1.10 the format keeps checksums of everything but the data, which `Columns` adds. Without a cache
     # of chunks a full disk fails where we write; h5py drops errors of what it writes when it closes a dataset.
-    options = {"libver": ("v108", "latest"), "rdcc_nbytes": 0, "track_order": True}
+    options = {"libver": ("v110", "v110"), "rdcc_nbytes": 0, "track_order": True}
     with atomic(path) as temporary, h5py.File(temporary, "w", **options) as file:
         file.attrs["hepgen"] = kind
         file.attrs["provenance"] = provenance
@@ -78,11 +78,11 @@ def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
         msg = f"{path}: not a readable HDF5 file, perhaps truncated or still being written ({error})"
         raise HepgenError(msg) from error
     with file:
-        if kind is not None and file.attrs.get("hepgen") != kind:
-            found = file.attrs.get("hepgen", "an HDF5 file that hepgen did not write")
-            msg = f"{path}: expected {kind}, found {found}"
-            raise HepgenError(msg)
         try:
+            found = file.attrs.get("hepgen", "an HDF5 file that hepgen did not write")
+            if kind is not None and found != kind:
+                msg = f"{path}: expected {kind}, found {found}"
+                raise HepgenError(msg)
             yield file
         except (OSError, RuntimeError, KeyError) as error:
             msg = f"{path}: damaged HDF5 file ({error})"

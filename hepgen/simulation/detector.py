@@ -119,7 +119,7 @@ HCAL = Calorimeter(
     terms=np.array([(0.05, 1.5, 0.0, 1.0, 0.0, 0.0), (0.13, 2.7, 0.0, 1.0, 0.0, 0.0)]),
     fractions={ELECTRON: 0.0, MUON: 0.0, 22: 0.0, 310: 0.7, 3122: 0.7, 0: 1.0},
     energy_min=1.0,
-    # The card's later 2 loses a tenth of the jet mass.
+    # The card has 2, which loses 7 to 8 % of the mass of QCD jets; 1 reproduces the LHC Olympics events.
     significance_min=1.0,
 )
 
@@ -140,7 +140,8 @@ def simulate(truth: ak.Array, rng: np.random.Generator) -> ak.Array:
         Massless particles ``n * var * {pt, eta, phi}``: an event's tracks, then photons, then neutral hadrons.
 
     References:
-        de Favereau et al. (DELPHES 3) 2013, arXiv:1307.6346; the numbers are those of its CMS card.
+        de Favereau et al. (DELPHES 3) 2013, arXiv:1307.6346; the numbers are those of its CMS card, but for the
+        significance in the HCAL.
     """
     event = np.repeat(np.arange(len(truth)), ak.to_numpy(ak.num(truth)))
     true = {name: ak.to_numpy(ak.flatten(truth[name])) for name in ak.fields(truth)}

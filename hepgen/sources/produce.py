@@ -5,6 +5,7 @@ from pathlib import Path
 from hepgen.config import ArraysSample, Config
 from hepgen.events import write_events
 from hepgen.plan import provenance
+from hepgen.provenance import seed_for
 from hepgen.sources import SOURCES
 from hepgen.table import write_table
 
@@ -20,6 +21,7 @@ def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
         HepgenError: if the source is unreadable or holds no event.
     """
     entry = config.samples[sample]
-    batches = SOURCES.load(entry.source)(entry, chunk, config.seed)
+    # Two samples of the same process and settings must not be the same events.
+    batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample))
     write = write_table if isinstance(entry, ArraysSample) else write_events
     return write(output, batches, provenance(config, "sample", sample))
