@@ -2,15 +2,15 @@
 
 import json
 import sys
-from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hepgen.config import json_schema, load
+from hepgen.config import Config, json_schema, load
 from hepgen.errors import HepgenError
 from hepgen.plan import needs_constituents, provenance
+from hepgen.registry import look_up
 from hepgen.storage import describe_h5
 
 __all__ = ["app", "main"]
@@ -78,7 +78,7 @@ def observe(
     observe_file(
         events,
         output,
-        settings.jets[settings.samples[name].jets],
+        settings.jets[look_up("sample", name, settings.samples).jets],
         constituents=needs_constituents(settings, name),
         provenance=provenance(settings, "observe", name),
     )
@@ -91,7 +91,7 @@ def tagging_train(
     """Train one tagger with one seed."""
     from hepgen.tagging.train import train
 
-    train(load(config), model, seed, _tables(files), output, device)
+    train(_load(config, "tagging"), model, seed, _tables(files), output, device)
 
 
 @tagging.command("score")
@@ -99,7 +99,7 @@ def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Ou
     """Score the held-out events with a trained tagger."""
     from hepgen.tagging.score import score
 
-    score(load(config), model, _tables(files), output, device)
+    score(_load(config, "tagging"), model, _tables(files), output, device)
 
 
 @tagging.command("evaluate")
@@ -107,7 +107,7 @@ def tagging_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare all taggers and cuts over all seeds, from tables and scores."""
     from hepgen.tagging.evaluate import evaluate
 
-    evaluate(load(config), _tables(files), _of_kind(files, "scores"), output)
+    evaluate(_load(config, "tagging"), _tables(files), _of_kind(files, "scores"), output)
 
 
 @generation.command("train")
@@ -117,7 +117,7 @@ def generation_train(
     """Train one generator with one seed."""
     from hepgen.generation.train import train
 
-    settings = load(config)
+    settings = _load(config, "generation")
     train(settings, model, seed, _tables(files)[settings.generation.sample], output, device)
 
 
@@ -126,7 +126,7 @@ def generation_sample(config: ConfigFile, model: ModelFile, output: Output, devi
     """Draw events from a trained generator."""
     from hepgen.generation.sample import sample as draw
 
-    draw(load(config), model, output, device)
+    draw(_load(config, "generation"), model, output, device)
 
 
 @generation.command("evaluate")
@@ -134,7 +134,7 @@ def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> Non
     """Hold all generated events against truth never seen, from tables, events and the simulation's timings."""
     from hepgen.generation.evaluate import evaluate
 
-    settings = load(config)
+    settings = _load(config, "generation")
     timings = [file for file in files if file.suffix == ".tsv"]
     tables = _tables(files)[settings.generation.sample]
     evaluate(settings, tables, _of_kind(files, "generated"), output, timings)
@@ -147,7 +147,7 @@ def unfolding_unfold(
     """Unfold the data with one method and one seed."""
     from hepgen.unfolding.unfold import unfold
 
-    settings = load(config)
+    settings = _load(config, "unfolding")
     tables = _tables(files)
     simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
     unfold(settings, method, seed, simulation, data, output, device)
@@ -158,7 +158,7 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
     """Compare all methods with the truth, the prior and no unfolding, from tables and results."""
     from hepgen.unfolding.evaluate import evaluate
 
-    settings = load(config)
+    settings = _load(config, "unfolding")
     tables = _tables(files)
     simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
     evaluate(settings, simulation, data, _of_kind(files, "unfolded"), output)
@@ -185,11 +185,28 @@ def summary(config: ConfigFile, files: Files, output: Folder) -> None:
     summarize(load(config), files, output)
 
 
+def _load(path: Path, analysis: str) -> Config:
+    """A configuration that has the block of an analysis."""
+    config = load(path)
+    if getattr(config, analysis) is None:
+        msg = f"{path}: has no {analysis!r} block, so there is nothing to do for this command"
+        raise HepgenError(msg)
+    return config
+
+
+class _Tables(dict[str, list[Path]]):
+    """Paths by sample; asking for a sample that was not given is the user's mistake."""
+
+    def __missing__(self, sample: str) -> list[Path]:
+        msg = f"no table of observables of sample {sample!r} was given; given: {', '.join(self) or 'none'}"
+        raise HepgenError(msg)
+
+
 def _tables(files: list[Path]) -> dict[str, list[Path]]:
     """The observables among the files, by sample."""
-    tables: dict[str, list[Path]] = defaultdict(list)
+    tables = _Tables()
     for file in _of_kind(files, "observables"):
-        tables[describe_h5(file)[1]].append(file)
+        tables.setdefault(describe_h5(file)[1], []).append(file)
     return tables
 
 

@@ -99,7 +99,7 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append(TAGGERS.target(config.tagging.models[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
         modules.append(GENERATORS.target(config.generation.models[name].type)[0])
-    elif stage == "unfolding_unfold":
+    elif stage == "unfolding_unfold" and config.unfolding.methods[name].type == "omnifold":
         modules.append(CLASSIFIERS.target(config.unfolding.methods[name].classifier)[0])
     return modules
 

@@ -4,14 +4,16 @@ import ast
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hepgen.errors import HepgenError
 
-__all__ = ["Registry", "module_source", "unknown_name"]
+__all__ = ["Registry", "look_up", "module_source", "unknown_name"]
+
+T = TypeVar("T")
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> HepgenError:
@@ -20,6 +22,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> HepgenError:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return HepgenError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known) or 'none'}")
+
+
+def look_up(kind: str, name: str, entries: Mapping[str, T]) -> T:
+    """The entry of that name.
+
+    Raises:
+        HepgenError: if there is none; see `unknown_name`.
+    """
+    if name not in entries:
+        raise unknown_name(kind, name, entries)
+    return entries[name]
 
 
 @cache

@@ -6,6 +6,7 @@ from hepgen.config import ArraysSample, Config
 from hepgen.events import write_events
 from hepgen.plan import provenance
 from hepgen.provenance import seed_for
+from hepgen.registry import look_up
 from hepgen.sources import SOURCES
 from hepgen.table import write_table
 
@@ -18,9 +19,9 @@ def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
     Sources of events write an `Events` file, tables of observables write a `Table` at once.
 
     Raises:
-        HepgenError: if the source is unreadable or holds no event.
+        HepgenError: if the sample is unknown, or its source is unreadable or holds no event.
     """
-    entry = config.samples[sample]
+    entry = look_up("sample", sample, config.samples)
     # Two samples of the same process and settings must not be the same events.
     batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample))
     write = write_table if isinstance(entry, ArraysSample) else write_events

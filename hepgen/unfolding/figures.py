@@ -20,7 +20,7 @@ __all__ = [
     "weights_figure",
 ]
 
-WEIGHT_EDGES = np.geomspace(0.01, 100, 81)
+WEIGHT_EDGES = np.linspace(0, 5, 101)
 DISCRIMINATOR = r"triangular discriminator $\times 10^3$"
 
 
@@ -135,20 +135,19 @@ def iterations_figure(
 
 def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
     """Distribution of the last iteration's event weights by method, each of shape (S, n) and of mean one."""
-    lines, filled = [], []
-    centers = np.sqrt(WEIGHT_EDGES[:-1] * WEIGHT_EDGES[1:])
+    lines = []
+    centers = (WEIGHT_EDGES[:-1] + WEIGHT_EDGES[1:]) / 2
     for method, of_seeds in weights.items():
-        # Weights beyond the axis are counted in its outermost bins.
-        clipped = np.clip(of_seeds, WEIGHT_EDGES[0], WEIGHT_EDGES[-1])
-        shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in clipped])
-        filled.extend(np.flatnonzero(shares.any(0)))
+        inside = np.minimum(of_seeds, WEIGHT_EDGES[-1])
+        shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in inside])
         lines.append(_line(method, centers, shares, "model"))
     return Curves(
         title="event weights of the unfolded simulation",
         lines=lines,
-        x=Axis(label="event weight", log=True, range=(WEIGHT_EDGES[min(filled)], WEIGHT_EDGES[max(filled) + 1])),
+        x=Axis(label="event weight"),
         y=Axis(label="fraction of events"),
         markers=[Marker(label="unchanged", at=1.0, axis="x")],
+        notes=["the last bin holds all larger weights"],
     )
 
 

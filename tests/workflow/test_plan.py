@@ -40,9 +40,7 @@ def test_a_further_seed_trains_only_that_seed(project):
 
 
 def test_a_cut_is_evaluated_without_training(project):
-    project.configure(
-        lambda c: c["tagging"]["cuts"].update(mass_cut={"observable": "mass_heavy", "signal": "high"})
-    )
+    project.configure(lambda c: c["tagging"]["cuts"].update(mass_cut={"observable": "mass_heavy", "signal": "high"}))
     assert project.planned() == {"tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
 
 

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from hepgen.config import parse
+from hepgen.errors import HepgenError
+from hepgen.metrics.record import Metric, read_metrics, write_metrics
+from hepgen.provenance import stamp
+from hepgen.summary import summarize
+from hepgen.table import Table, write_table
+
+CONFIG = parse({"title": "A <run>", "samples": {"mine": {"source": "arrays", "path": "t.npy", "columns": {"mjj": 0}}}})
+AUC = Metric(
+    analysis="tagging", sample="mine", model="pca", metric="auc", value=0.75, low=0.7, high=0.8, null=0.5, n=9, seeds=3
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Metrics of one analysis and the observables of one sample in two chunks."""
+    write_metrics(tmp_path / "tagging.json", [AUC])
+    for chunk in range(2):
+        table = Table({"mjj": np.arange(50.0) + 50 * chunk})
+        write_table(tmp_path / f"{chunk}.h5", [table], stamp({"name": "mine"}, []))
+    return [tmp_path / "tagging.json", tmp_path / "0.h5", tmp_path / "1.h5"]
+
+
+def test_metrics_of_samples_and_analyses_are_gathered(files, tmp_path):
+    summarize(CONFIG, files, tmp_path / "out")
+    events, median, auc = read_metrics(tmp_path / "out/metrics.json")
+    assert (events.metric, events.value, events.sample) == ("events", 100, "mine")
+    assert (median.metric, median.value) == ("median mjj", 49.5)
+    # 68 % of a binomial of 100 trials is 50 ± 5.
+    assert (median.low, median.high) == (45, 55)
+    assert auc == AUC
+
+
+def test_front_page_and_tables_show_value_interval_and_null(files, tmp_path):
+    summarize(CONFIG, files, tmp_path / "out")
+    page = (tmp_path / "out/summary.rst").read_text()
+    assert "A <run>\n=======" in page
+    assert "0.75 [0.7, 0.8] (null 0.5)" in page
+    assert "torch" in page
+    table = (tmp_path / "out/tables/tagging.html").read_text()
+    assert "<td>0.7 – 0.8</td><td>0.5</td>" in table
+
+
+def test_a_damaged_metrics_file_is_an_error_and_leaves_nothing(files, tmp_path):
+    files[0].write_text("{")
+    with pytest.raises(HepgenError, match=r"tagging\.json"):
+        summarize(CONFIG, files, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
