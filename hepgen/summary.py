@@ -18,7 +18,7 @@ __all__ = ["describe", "summarize"]
 
 # The figures of merit that stand on the front page: (metric, heading), by analysis.
 HEADLINE = {
-    "tagging": [("auc", "AUC"), ("max_sic_25", "max SIC (≥ 25 background events)")],
+    "tagging": [("auc", "AUC"), ("max_sic/25_events", "max SIC (≥ 25 background events)")],
     "generation": [("c2st_auc", "classifier two-sample AUC"), ("events_per_second", "events per second")],
     "unfolding": [("triangular_mean", "triangular discriminator × 10³, mean over observables")],
 }

@@ -49,7 +49,7 @@ def _observable(results: "Results", k: int) -> Comparison:
         ],
         x=Axis(label=observable.axis_label),
         y=Axis(label="events / bin", log=observable.unit == "GeV"),
-        ratio_label="ratio to truth",
+        ratio=Axis(label="ratio to truth", range=(0.5, 1.5)),
         notes=[
             f"{label}: χ²/ndf = {_text(scores.chi2[k])}, W1 = {_text(scores.wasserstein[k])} standard deviations"
             for label, scores in {**results.models, NULL: null}.items()

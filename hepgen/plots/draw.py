@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Histogram, Image, Images, Points, read_figure
 from hepgen.storage import atomic
@@ -34,8 +34,6 @@ STYLE = {
     "ytick.minor.visible": True,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "savefig.bbox": "tight",
-    "svg.hashsalt": "hepgen",
 }
 
 
@@ -58,15 +56,17 @@ LOOKS = (
     Look("#8a5a2b", (0, (3, 1)), "X"),
     Look("#9ac043", (0, (2, 3)), "*"),
 )
+GUIDES = tuple(Look("0.55", dash, "") for dash in (":", (0, (6, 3)), (0, (6, 2, 1, 2))))
 
 
 def draw_files(paths: Iterable[Path]) -> None:
     """Draw each figure's JSON file as a PDF and a PNG of the same name beside it."""
+    forms = {".pdf": {"metadata": {"CreationDate": None}}, ".png": {"dpi": 130}}
     for path in paths:
         canvas = draw(read_figure(path))
-        for suffix, options in ((".pdf", {"metadata": {"CreationDate": None}}), (".png", {"dpi": 130})):
+        for suffix, options in forms.items():
             with atomic(path.with_suffix(suffix)) as temporary:
-                canvas.savefig(temporary, format=suffix[1:], **options)
+                canvas.savefig(temporary, format=suffix[1:], bbox_inches="tight", **options)
         plt.close(canvas)
 
 
@@ -88,7 +88,8 @@ def _comparison(figure: Comparison) -> Canvas:
     )
     edges = np.array(figure.edges)
     reference = next(h for h in figure.histograms if h.role == "reference")
-    denominator = np.where(np.array(reference.values) > 0, reference.values, np.nan)
+    # Where the reference is not known to a factor of two, no ratio to it says anything.
+    denominator = np.where(np.array(reference.values) > 2 * np.array(reference.errors), reference.values, np.nan)
     looks = cycle(LOOKS)
     for histogram in figure.histograms:
         look = BLACK if histogram is reference else next(looks)
@@ -96,10 +97,10 @@ def _comparison(figure: Comparison) -> Canvas:
         _histogram(top, edges, values, errors, histogram, look)
         _histogram(bottom, edges, values / denominator, errors / denominator, histogram, look)
     _scale(top, None, figure.y)
-    _scale(bottom, figure.x, None)
+    _scale(bottom, figure.x, figure.ratio)
     if not figure.y.log:
         top.set_ylim(0, 1.35 * max(max(h.values) for h in figure.histograms))
-    bottom.set(ylabel=figure.ratio_label, ylim=(0.5, 1.5), xlim=figure.x.range or (edges[0], edges[-1]))
+    bottom.set_xlim(figure.x.range or (edges[0], edges[-1]))
     top.legend()
     _annotate(canvas, top, figure.title, figure.notes)
     return canvas
@@ -123,9 +124,9 @@ def _histogram(
 
 def _curves(figure: Curves) -> Canvas:
     canvas, ax = plt.subplots(figsize=(6.4, 5.2))
-    looks = cycle(LOOKS)
+    looks, guides = cycle(LOOKS), cycle(GUIDES)
     for line in figure.lines:
-        color, dash, _ = Look("0.55", ":", "") if line.role == "guide" else next(looks)
+        color, dash, _ = next(guides if line.role == "guide" else looks)
         width = 1.1 if line.role in ("guide", "cut") else 1.8
         ax.plot(line.x, line.y, color=color, ls=dash, lw=width, label=line.label)
         if line.low is not None and line.high is not None:
@@ -206,22 +207,24 @@ def _points(figure: Points) -> Canvas:
 
 
 def _scale(ax: Axes, x: Axis | None, y: Axis | None) -> None:
-    for axis, name in ((x, "x"), (y, "y")):
-        if axis is None:
+    for settings, axis, name in ((x, ax.xaxis, "x"), (y, ax.yaxis, "y")):
+        if settings is None:
             continue
-        ax.set(**{f"{name}label": axis.label})
-        if axis.log:
+        ax.set(**{f"{name}label": settings.label})
+        if settings.log:
             ax.set(**{f"{name}scale": "log"})
-        elif name == "y":
-            ax.yaxis.set_major_locator(
-                MaxNLocator(6, prune="lower" if ax.get_subplotspec().rowspan.start == 0 else None)
-            )
-        if axis.range:
-            ax.set(**{f"{name}lim": axis.range})
+        if settings.range:
+            ax.set(**{f"{name}lim": settings.range})
+        low, high = axis.get_view_interval()
+        if settings.log and high < 300 * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
 
 
 def _annotate(canvas: Canvas, ax: Axes, title: str, notes: list[str]) -> None:
     """Title above and notes below the axes, where they hide no curve."""
     ax.set_title(title)
     if notes:
-        canvas.text(0.01, -0.01, "\n".join(notes), ha="left", va="top", fontsize=8.5, color="0.25")
+        below = canvas.get_tightbbox().y0 / canvas.get_figheight()
+        canvas.text(0.01, below - 0.01, "\n".join(notes), ha="left", va="top", fontsize=8.5, color="0.25")

@@ -56,7 +56,7 @@ class Comparison(Spec):
     histograms: list[Histogram]
     x: Axis
     y: Axis
-    ratio_label: str = "ratio to reference"
+    ratio: Axis = Axis(label="ratio to reference", range=(0.5, 1.5))
     notes: list[str] = []
 
 

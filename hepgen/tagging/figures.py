@@ -153,7 +153,7 @@ def mass_spectra(scorer: Scorer, mass: np.ndarray, weight: np.ndarray, edges: np
         histograms=histograms,
         x=axis,
         y=Axis(label="probability density"),
-        ratio_label="cut / all",
+        ratio=Axis(label="cut / all", range=(0.5, 1.5)),
     )
 
 
@@ -174,7 +174,7 @@ def score_histograms(scorer: Scorer, label: np.ndarray, weight: np.ndarray, bins
         ],
         x=Axis(label=r"$\log_{10}$ anomaly score" if positive else "anomaly score"),
         y=Axis(label="probability density"),
-        ratio_label="signal / background",
+        ratio=Axis(label="signal / bkg.", log=True, range=(0.05, 50)),
     )
 
 
@@ -199,7 +199,7 @@ def training_curves(histories: dict[str, dict[str, list[list[float]]]]) -> Curve
 
 def mean_images(images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
     """Mean image of the leading jet for background and signal."""
-    return _images("Mean jet image", [[_image(name, arrays["mean"]) for name, arrays in images.items()]], width, True)
+    return _images("Mean jet image", [[_image(name, arrays["mean"]) for name, arrays in images.items()]], width)
 
 
 def reconstructions(name: str, images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
@@ -213,17 +213,17 @@ def reconstructions(name: str, images: dict[str, dict[str, np.ndarray]], width: 
     if all("reconstruction" in column for _, column in columns):
         rows.append([_image("reconstruction", column["reconstruction"]) for _, column in columns])
         rows.append([_image("difference", column["input"] - column["reconstruction"]) for _, column in columns])
-    return _images(f"Jet images, {name}", rows, width, False)
+    return _images(f"Jet images, {name}", rows, width)
 
 
-def _images(title: str, rows: list[list[Image]], width: float, log: bool) -> Images:
+def _images(title: str, rows: list[list[Image]], width: float) -> Images:
     return Images(
         title=title,
         rows=rows,
         window=(-width / 2, width / 2),
         x=Axis(label=r"$\eta'$"),
         y=Axis(label=r"$\phi'$"),
-        color=Axis(label=r"pixel $p_T$ fraction", log=log),
+        color=Axis(label=r"pixel $p_T$ fraction", log=True),
     )
 
 

@@ -89,7 +89,7 @@ def spectra_figure(spectra: Spectra, sample: str) -> Comparison:
         histograms=histograms,
         x=Axis(label=observable.axis_label),
         y=Axis(label=f"normalised to unit area{unit}"),
-        ratio_label="ratio to truth",
+        ratio=Axis(label="ratio to truth", range=(0.5, 1.5)),
         notes=["methods: median over seeds; errors: statistics of data and simulation, and the spread over seeds"],
     )
 
