@@ -243,6 +243,6 @@ def _delta_mass(jets: "Jets") -> np.ndarray:
 for _side, _words in (("light", "lighter jet"), ("heavy", "heavier jet")):
     for _name, _tau in (("tau21", _tau21), ("tau32", _tau32)):
         _described = OBSERVABLES[_name]
-        event_observable(
-            f"{_name}_{_side}", f"{_words} {_described.label}", ranges=_described.ranges, support=(0, 1)
-        )(lambda jets, tau=_tau, heavy=_side == "heavy": _of(tau(jets), jets, heavy=heavy))
+        event_observable(f"{_name}_{_side}", f"{_words} {_described.label}", ranges=_described.ranges, support=(0, 1))(
+            lambda jets, tau=_tau, heavy=_side == "heavy": _of(tau(jets), jets, heavy=heavy)
+        )

@@ -7,7 +7,8 @@ import numpy as np
 from hepgen.config import Config
 from hepgen.generation.dataset import derived_names
 from hepgen.observables import describe
-from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Histogram, Image, Images, Line, Points
+from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Histogram, Image, Images, Points
+from hepgen.plots.histories import training_curves
 
 if TYPE_CHECKING:
     from hepgen.generation.evaluate import Results
@@ -137,12 +138,10 @@ def _speed(results: "Results") -> Points:
 
 
 def _training(results: "Results") -> Curves:
-    """One line per seed: the validation loss, or the training loss of a model that has no other."""
-    lines = []
-    for model, seeds in results.histories.items():
-        for seed, history in seeds.items():
-            kind = "validation" if history.get("validation") else "train"
-            losses = history[kind]
-            epochs = [float(k + 1) for k in range(len(losses))]
-            lines.append(Line(label=f"{model}, seed {seed} ({kind})", x=epochs, y=losses))
-    return Curves(title="Training", lines=lines, x=Axis(label="epoch"), y=Axis(label="loss per event"))
+    """Losses of all models, one training for each seed."""
+    return training_curves(
+        {
+            model: {part: [history[part] for history in seeds.values()] for part in ("train", "validation")}
+            for model, seeds in results.histories.items()
+        }
+    )

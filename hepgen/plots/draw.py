@@ -98,8 +98,11 @@ def _comparison(figure: Comparison) -> Canvas:
         _histogram(bottom, edges, values / denominator, errors / denominator, histogram, look)
     _scale(top, None, figure.y)
     _scale(bottom, figure.x, figure.ratio)
-    if not figure.y.log:
-        top.set_ylim(0, 1.35 * max(max(h.values) for h in figure.histograms))
+    highest = max(max(h.values) for h in figure.histograms)
+    if figure.y.log:
+        top.set_ylim(0.3 * min(value for value in reference.values if value > 0), 3 * highest)
+    else:
+        top.set_ylim(0, 1.35 * highest)
     bottom.set_xlim(figure.x.range or (edges[0], edges[-1]))
     top.legend()
     _annotate(canvas, top, figure.title, figure.notes)

@@ -16,6 +16,7 @@ from hepgen.metrics.record import Metric, write_metrics
 from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Ranking, Roc
 from hepgen.observables import describe
 from hepgen.plots.figures import Axis, Figure, write_figure
+from hepgen.plots.histories import training_curves
 from hepgen.provenance import seed_for
 from hepgen.storage import open_h5
 from hepgen.table import Table
@@ -231,7 +232,7 @@ def _figures(
     background, mass, background_weight = _background(config, scorers, table)
     axis = Axis(label=describe(config.tagging.mass).axis_label)
     yield "score_mass", figures.mass_profile(background, mass, background_weight, axis)
-    yield "training", figures.training_curves({name: result.history for name, result in results.items()})
+    yield "training", training_curves({name: result.history for name, result in results.items()})
     for all_events, scorer in zip(scorers, background, strict=True):
         if scorer.role != "cut":
             yield f"scores_{scorer.name}", figures.score_histograms(all_events, label, weight)

@@ -21,7 +21,6 @@ __all__ = [
     "roc_curves",
     "score_histograms",
     "sic_curves",
-    "training_curves",
 ]
 
 BAND = [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2]
@@ -175,25 +174,6 @@ def score_histograms(scorer: Scorer, label: np.ndarray, weight: np.ndarray, bins
         x=Axis(label=r"$\log_{10}$ anomaly score" if positive else "anomaly score"),
         y=Axis(label="probability density"),
         ratio=Axis(label="signal / bkg.", log=True, range=(0.05, 50)),
-    )
-
-
-def training_curves(histories: dict[str, dict[str, list[list[float]]]]) -> Curves:
-    """Losses by epoch, median and 68 % band over trainings, as far as all trainings went."""
-    lines = []
-    for name, history in histories.items():
-        for part, runs in history.items():
-            epochs = min(len(run) for run in runs)
-            if epochs:
-                low, median, high = np.quantile([run[:epochs] for run in runs], BAND, axis=0).tolist()
-                x = [*range(1, epochs + 1)]
-                lines.append(Line(label=f"{name}, {part}", x=x, y=median, low=low, high=high))
-    return Curves(
-        title="Training",
-        lines=lines,
-        x=Axis(label="epoch"),
-        y=Axis(label="loss", log=all(min(line.y) > 0 for line in lines) and bool(lines)),
-        notes=[] if lines else ["no model was trained in epochs"],
     )
 
 

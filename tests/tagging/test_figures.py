@@ -84,9 +84,3 @@ def test_score_histograms_have_unit_area(rng):
     figure = figures.score_histograms(scorer([rng.normal(label, 1)]), label, np.ones(N))
     for histogram in figure.histograms:
         assert np.sum(np.array(histogram.values) * np.diff(figure.edges)) == pytest.approx(1, abs=0.01)
-
-
-def test_training_curves_stop_with_the_shortest_training():
-    figure = figures.training_curves({"a": {"train": [[3, 2, 1], [3, 2]], "validation": [[], []]}})
-    assert [line.x for line in figure.lines] == [[1, 2]]
-    assert figures.training_curves({"b": {"train": [[]], "validation": [[]]}}).notes
