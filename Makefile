@@ -5,7 +5,7 @@ CONFIG ?= config/config.yaml
 CORES ?= 2
 BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --configfile $(CONFIG)
-REPORT = $(shell sed -n 's/^output: *//p' $(CONFIG))/report.html
+OUTPUT = $$($(BIN)/python -c 'import sys; from hepgen.config import load; print(load(sys.argv[1]).output)' $(CONFIG))
 
 .PHONY: demo test test-all lint schema help
 
@@ -25,8 +25,9 @@ help:
 
 demo: .venv/.installed
 	@echo "running $(CONFIG) on $(CORES) cores: simulation, training, figures, report; about 10 minutes on 2 cores"
-	@start=$$(date +%s); $(RUN) --quiet progress --report-after-run --report $(REPORT) \
-	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $(CURDIR)/$(REPORT)"
+	@start=$$(date +%s); report="$(OUTPUT)/report.html"; \
+	  $(RUN) --quiet progress --report-after-run --report "$$report" \
+	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $(CURDIR)/$$report"
 
 test: .venv/.installed lint
 	@echo "running the quick tests; under 12 minutes on 2 cores"

@@ -1,7 +1,7 @@
 # hepgen's workflow: what is run, from samples to the report.
 #
 #   snakemake --cores 2                                            the embedded analysis
-#   snakemake --cores 2 --configfile config/lhco.yaml tagging      one analysis of another configuration
+#   snakemake tagging --cores 2 --configfile config/lhco.yaml      one analysis of another configuration
 #   snakemake --cores 2 --until tagging_train                      one stage
 from snakemake.utils import min_version
 
@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
+# Only for linters, which ask for one: jobs run in the environment that snakemake was started from.
 container: "docker://python:3.11"
 
 

@@ -1,6 +1,7 @@
 """The command line: one command a stage, in the order of the analysis; no logic of its own."""
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,7 @@ import typer
 
 from hepgen.config import Config, json_schema, load
 from hepgen.errors import HepgenError
-from hepgen.plan import needs_constituents, provenance
-from hepgen.registry import look_up
+from hepgen.plan import provenance
 from hepgen.storage import describe_h5
 
 __all__ = ["app", "main"]
@@ -75,13 +75,8 @@ def observe(
     from hepgen.jets import observe_file
 
     settings = load(config)
-    observe_file(
-        events,
-        output,
-        settings.jets[look_up("sample", name, settings.samples).jets],
-        constituents=needs_constituents(settings, name),
-        provenance=provenance(settings, "observe", name),
-    )
+    definition = settings.jets_of(name)
+    observe_file(events, output, definition, constituents=True, provenance=provenance(settings, "observe", name))
 
 
 @tagging.command("train")
@@ -205,7 +200,8 @@ class _Tables(dict[str, list[Path]]):
 def _tables(files: list[Path]) -> dict[str, list[Path]]:
     """The observables among the files, by sample."""
     tables = _Tables()
-    for file in _of_kind(files, "observables"):
+    # In the order of the chunks, whatever the order that a shell's glob gives: splits depend on it.
+    for file in sorted(_of_kind(files, "observables"), key=lambda path: (len(path.name), path.name)):
         tables.setdefault(describe_h5(file)[1], []).append(file)
     return tables
 
@@ -217,6 +213,8 @@ def _of_kind(files: list[Path], kind: str) -> list[Path]:
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one message and status 1."""
+    # A batch system stops jobs by SIGTERM, which would otherwise leave half-written files behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         app()
     except HepgenError as error:

@@ -1,14 +1,25 @@
 """Typed configuration: one source of truth for what a run may contain."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
 
 from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
-from hepgen.registry import Registry, unknown_name
+from hepgen.observables import column_names
+from hepgen.registry import Registry, look_up, unknown_name
 
 __all__ = [
     "ArraysSample",
@@ -38,7 +49,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _unique(values: list[int]) -> list[int]:
+    """Refuse repeated values: one training counted twice would look like two."""
+    if len(set(values)) < len(values):
+        msg = "every seed may be given only once"
+        raise ValueError(msg)
+    return values
+
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
@@ -145,7 +165,7 @@ class Tagging(Strict):
     test: list[Name] = Field([], description="samples held out for the test; without them a part of `samples` is")
     test_fraction: Fraction = 0.5
     validation_fraction: Fraction = 0.1
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    seeds: Seeds = [1, 2, 3]
     images: Images = Images()
     cuts: dict[Name, Cut] = {}
     mass: Name = Field("mjj", description="observable that the scores are profiled against")
@@ -157,7 +177,7 @@ class Generation(Strict):
 
     sample: Name
     features: list[Name] = Field(min_length=1, description="the observables that are learnt")
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    seeds: Seeds = [1, 2, 3]
     test_fraction: Fraction = 0.5
     validation_fraction: Fraction = 0.1
     events: PositiveInt = Field(50_000, description="events to generate for each model and seed")
@@ -181,7 +201,7 @@ class Unfolding(Strict):
     data: Name
     observables: list[Name] = Field(min_length=1)
     bins: PositiveInt = Field(50, description="bins of each observable's range in figures and IBU")
-    seeds: list[int] = Field([1, 2, 3], min_length=1)
+    seeds: Seeds = [1, 2, 3]
     methods: dict[Name, UnfoldingMethod]
 
 
@@ -196,6 +216,18 @@ class Config(Strict):
     tagging: Tagging | None = None
     generation: Generation | None = None
     unfolding: Unfolding | None = None
+
+    def jets_of(self, sample: str) -> JetDefinition:
+        """How a sample's events are clustered.
+
+        Raises:
+            HepgenError: if there is no such sample, or it is a table of observables.
+        """
+        entry = look_up("sample", sample, self.samples)
+        if isinstance(entry, ArraysSample):
+            msg = f"sample {sample!r} is a table of observables: it has no events to cluster"
+            raise HepgenError(msg)
+        return self.jets[entry.jets]
 
 
 def load(path: str | Path) -> Config:
@@ -272,24 +304,66 @@ def _check_references(config: Config) -> None:
         if not isinstance(sample, ArraysSample):
             _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
     if config.tagging:
-        block = config.tagging
-        for key, names in (("samples", block.samples), ("test", block.test)):
-            for name in names:
-                _known(f"tagging.{key}", "sample", name, config.samples)
-        for name, model in block.models.items():
-            _check_model(f"tagging.models.{name}", model.type, model.settings, TAGGERS)
+        _check_tagging(config, config.tagging)
     if config.generation:
-        _known("generation.sample", "sample", config.generation.sample, config.samples)
+        _check_samples(config, "generation.sample", [config.generation.sample])
+        _check_observables(config, "generation.features", config.generation.features, [config.generation.sample])
         for name, model in config.generation.models.items():
             _check_model(f"generation.models.{name}", model.type, model.settings, GENERATORS)
     if config.unfolding:
-        for key in ("simulation", "data"):
-            _known(f"unfolding.{key}", "sample", getattr(config.unfolding, key), config.samples)
-        for name, method in config.unfolding.methods.items():
-            _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
+        _check_unfolding(config, config.unfolding)
 
 
-def _known(where: str, kind: str, name: str, known: dict[str, Any]) -> None:
+def _check_tagging(config: Config, block: Tagging) -> None:
+    samples = [*block.samples, *block.test]
+    _check_samples(config, "tagging.samples", block.samples)
+    _check_samples(config, "tagging.test", block.test)
+    if len(set(samples)) < len(samples):
+        msg = "tagging: a sample is listed twice in samples and test; tested events must not be trained on"
+        raise HepgenError(msg)
+    _check_observables(config, "tagging.mass", [block.mass], samples)
+    for name, cut in block.cuts.items():
+        _check_observables(config, f"tagging.cuts.{name}.observable", [cut.observable], samples)
+        if name in block.models:
+            msg = f"tagging.cuts.{name}: a model has this name too; rename one of them"
+            raise HepgenError(msg)
+    for name, model in block.models.items():
+        _check_model(f"tagging.models.{name}", model.type, model.settings, TAGGERS)
+        if not model.inputs:
+            msg = f"tagging.models.{name}.inputs: name observables, or 'images'"
+            raise HepgenError(msg)
+        if model.inputs != "images":
+            _check_observables(config, f"tagging.models.{name}.inputs", model.inputs, samples)
+
+
+def _check_unfolding(config: Config, block: Unfolding) -> None:
+    samples = [block.simulation, block.data]
+    _check_samples(config, "unfolding.simulation", [block.simulation])
+    _check_samples(config, "unfolding.data", [block.data])
+    if block.data == block.simulation:
+        msg = "unfolding.data: is the simulation itself, which any method unfolds perfectly; name another sample"
+        raise HepgenError(msg)
+    _check_observables(config, "unfolding.observables", block.observables, samples)
+    for name, method in block.methods.items():
+        _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
+
+
+def _check_samples(config: Config, where: str, names: Sequence[str]) -> None:
+    for name in names:
+        _known(where, "sample", name, config.samples)
+
+
+def _check_observables(config: Config, where: str, names: Sequence[str], samples: Sequence[str]) -> None:
+    """Check that all the samples have these observables."""
+    for sample in samples:
+        entry = config.samples[sample]
+        table = isinstance(entry, ArraysSample)
+        known = list(entry.columns) if table else column_names(config.jets_of(sample).number)
+        for name in names:
+            _known(where, f"observable of sample {sample!r}", name, known)
+
+
+def _known(where: str, kind: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         msg = f"{where}: {unknown_name(kind, name, known)}"
         raise HepgenError(msg)

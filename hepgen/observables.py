@@ -13,7 +13,7 @@ from hepgen.errors import HepgenError
 if TYPE_CHECKING:
     from hepgen.jets import Jets
 
-__all__ = ["OBSERVABLES", "Observable", "compute", "describe", "event_observable", "jet_observable"]
+__all__ = ["OBSERVABLES", "Observable", "column_names", "compute", "describe", "event_observable", "jet_observable"]
 
 Function = Callable[["Jets"], np.ndarray]
 Interval = tuple[float, float]
@@ -110,6 +110,17 @@ def describe(column: str) -> Observable:
         return Observable(column, column.replace("_", " "))
     rank = RANKS.get(int(match[2]), f"jet {match[2]}")
     return replace(known, name=column, label=f"{rank} {known.label}")
+
+
+def column_names(number: int) -> list[str]:
+    """The columns that `compute` makes for events of `number` jets."""
+    ranks = [f"_j{rank + 1}" for rank in range(number)]
+    return [
+        f"{name}{rank}"
+        for name, observable in OBSERVABLES.items()
+        if observable.jets <= number
+        for rank in ([""] if observable.jets else ranks)
+    ]
 
 
 def compute(jets: "Jets") -> dict[str, np.ndarray]:

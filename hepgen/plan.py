@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from hepgen.config import Config
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.provenance import fingerprint, stamp
+from hepgen.registry import look_up
 from hepgen.sources import SOURCES
 
-__all__ = ["card", "code", "needs_constituents", "provenance"]
+__all__ = ["card", "code", "provenance"]
 
 
 def card(config: Config, stage: str, name: str = "") -> dict[str, Any]:
@@ -32,51 +33,38 @@ def provenance(config: Config, stage: str, name: str = "") -> str:
     return stamp({"stage": stage, "name": name, **card(config, stage, name)}, _modules(config, stage, name))
 
 
-def needs_constituents(config: Config, sample: str) -> bool:
-    """Whether jet images are made of a sample, so that its jets' constituents must be kept."""
-    tagging = config.tagging
-    return (
-        tagging is not None
-        and sample in (*tagging.samples, *tagging.test)
-        and any(model.inputs == "images" for model in tagging.models.values())
-    )
-
-
-def _observe(config: Config, sample: str) -> dict[str, Any]:
-    jets = config.jets[config.samples[sample].jets]
-    return {"jets": jets, "constituents": needs_constituents(config, sample)}
-
-
 def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[str, Any]:
     """A block's own settings without its models and the named ones, and the seed of the splits."""
     settings = getattr(config, block).model_dump(exclude={"models", "methods", "seeds", *without})
     return {"seed": config.seed, **settings}
 
 
-_EVALUATION = {"tagging": ("cuts", "mass"), "generation": ("events",), "unfolding": ()}
+def _tagger(config: Config, name: str) -> dict[str, Any]:
+    entry = look_up("entry of tagging.models", name, config.tagging.models)
+    unseen = ("cuts", "mass") if entry.inputs == "images" else ("cuts", "mass", "images")
+    return {"model": entry, **_pick(config, "tagging", without=unseen)}
 
 
-def _train(block: str, registry_key: str) -> Any:
-    def slice_of(config: Config, name: str) -> dict[str, Any]:
-        entry = getattr(getattr(config, block), registry_key)[name]
-        without = {*_EVALUATION[block]}
-        if block == "tagging" and entry.inputs != "images":
-            without.add("images")
-        return {"model": entry, **_pick(config, block, without=without)}
+def _generator(config: Config, name: str) -> dict[str, Any]:
+    entry = look_up("entry of generation.models", name, config.generation.models)
+    return {"model": entry, **_pick(config, "generation", without=["events"])}
 
-    return slice_of
+
+def _method(config: Config, name: str) -> dict[str, Any]:
+    entry = look_up("entry of unfolding.methods", name, config.unfolding.methods)
+    return {"method": entry, **_pick(config, "unfolding", without=[] if entry.type == "ibu" else ["bins"])}
 
 
 _CARDS = {
     "sample": lambda c, s: {"seed": c.seed, "sample": c.samples[s].model_dump(exclude={"jets"})},
-    "observe": _observe,
-    "tagging_train": _train("tagging", "models"),
-    "tagging_score": _train("tagging", "models"),
-    "tagging_evaluate": lambda c, _: _pick(c, "tagging", without=["images"]),
-    "generation_train": _train("generation", "models"),
+    "observe": lambda c, s: {"jets": c.jets_of(s)},
+    "tagging_train": _tagger,
+    "tagging_score": _tagger,
+    "tagging_evaluate": lambda c, _: _pick(c, "tagging"),
+    "generation_train": _generator,
     "generation_sample": lambda c, _: {"events": c.generation.events},
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
-    "unfolding_unfold": _train("unfolding", "methods"),
+    "unfolding_unfold": _method,
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
     "plot": lambda *_: {},
     "summary": lambda c, _: {"title": c.title},

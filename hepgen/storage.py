@@ -1,8 +1,10 @@
 """Products on disk: written whole or not at all, opened with one clear error."""
 
+import hashlib
 import json
 import os
-from collections.abc import Iterator
+import platform
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,10 +12,11 @@ from typing import Any
 import awkward as ak
 import h5py
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from hepgen.errors import HepgenError
 
-__all__ = ["Columns", "Jagged", "atomic", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
+__all__ = ["Columns", "Jagged", "atomic", "checksum", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
 
 MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 16
 
@@ -28,7 +31,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         HepgenError: if the disk is full, read-only or not writable.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -160,16 +163,25 @@ class Jagged:
         return ak.unflatten(ak.zip(fields), counts)
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON product.
+def checksum(paths: Iterable[str | Path]) -> str:
+    """A hash of the contents of files, in the order given."""
+    total = hashlib.sha256()
+    for path in paths:
+        with Path(path).open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
+
+
+def read_json(path: str | Path, kind: Any = Any) -> Any:
+    """Read a JSON product as a pydantic model or another annotated type.
 
     Raises:
-        HepgenError: if the file is missing or not JSON.
+        HepgenError: if the file is missing, not JSON or of another type.
     """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
-        msg = f"{path}: not a readable JSON file ({error})"
+        return TypeAdapter(kind).validate_json(Path(path).read_bytes())
+    except (OSError, ValidationError) as error:
+        msg = f"{path}: not a readable JSON file of this kind ({' '.join(str(error).split())})"
         raise HepgenError(msg) from error
 
 

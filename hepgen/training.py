@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from hepgen.config import Training
 from hepgen.errors import HepgenError
-from hepgen.progress import track
+from hepgen.progress import Log, track
 from hepgen.storage import atomic
 
 __all__ = ["Adversarial", "Descent", "History", "Indexable", "pick_device", "train"]
@@ -150,10 +151,16 @@ class Adversarial:
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The named device; ``auto`` is a GPU where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    """The named device; ``auto`` is a GPU where there is one.
+
+    Raises:
+        HepgenError: if there is no such device.
+    """
+    gpu = torch.cuda.is_available()
+    if name not in ("auto", "cpu", "cuda") or (name == "cuda" and not gpu):
+        msg = f"device {name!r} is not available; take auto, cpu{' or cuda' if gpu else ''}"
+        raise HepgenError(msg)
+    return torch.device("cuda" if name != "cpu" and gpu else "cpu")
 
 
 def train(
@@ -181,17 +188,20 @@ def train(
         settings: Epochs, batch size, optimiser.
         seed: Fixes the order of the batches and the network's own random numbers.
         method: How a batch updates the model.
-        checkpoint: File that the state of a running training is kept in; see `resume`.
-        card: Identifies the settings that a checkpoint belongs to; another card's checkpoint is ignored.
+        checkpoint: File that the state of a running training is kept in, and taken up from.
+        card: Identifies the settings and the data that a checkpoint belongs to; another card's is ignored.
         name: What the progress bar is called.
         verbose: Whether to report each epoch.
 
     Raises:
-        HepgenError: if there are no events, or the loss is no longer finite.
+        HepgenError: if there are no events, there is nothing to be patient for, or the loss is no longer finite.
     """
     events = len(data[0])
     if events == 0:
         msg = f"{name}: no events to train on"
+        raise HepgenError(msg)
+    if settings.patience and (method is Adversarial or not validation):
+        msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
         raise HepgenError(msg)
     steps = math.ceil(events / settings.batch_size)
     step = method(model, settings, steps * settings.epochs)
@@ -309,7 +319,11 @@ class _State:
         if self.path is None or not self.path.exists():
             return 0
         device = next(self.step.model.parameters()).device
-        content = torch.load(self.path, weights_only=True, map_location=device)
+        try:
+            content = torch.load(self.path, weights_only=True, map_location=device)
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            Log()(f"{self.path}: unreadable, so the training starts anew ({error})")
+            return 0
         if content["card"] != self.card:
             return 0
         self.step.model.load_state_dict(content["model"])

@@ -9,12 +9,11 @@ PACKAGE = Path(__file__).parents[1] / "hepgen"
 # Each room may import from rooms of a lower floor, never from its own floor's others or above.
 FLOORS = [
     {"errors"},
-    {"registry", "progress"},
+    {"registry", "progress", "observables"},
     {"provenance", "storage", "sources", "models"},
     {"config", "events", "table"},
     {"plan", "preprocessing"},
-    {"observables", "simulation"},
-    {"jets", "images"},
+    {"jets", "images", "simulation"},
     {"training", "metrics", "plots"},
     {"tagging", "generation", "unfolding"},
     {"summary"},

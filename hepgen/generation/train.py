@@ -16,7 +16,9 @@ from hepgen.models.files import save_model
 from hepgen.observables import describe
 from hepgen.plan import provenance
 from hepgen.preprocessing import MinMax, Support
-from hepgen.registry import unknown_name
+from hepgen.provenance import digest
+from hepgen.registry import look_up, unknown_name
+from hepgen.storage import checksum
 from hepgen.training import Adversarial, Descent, pick_device
 from hepgen.training import train as train_network
 
@@ -41,12 +43,12 @@ def train(config: Config, model: str, seed: int, paths: Sequence[Path], output: 
         HepgenError: if the events or the settings are unfit for training.
     """
     generation = config.generation
-    entry = generation.models[model]
+    entry = look_up("entry of generation.models", model, generation.models)
     split = read_split(generation, config.seed, paths)
     torch.manual_seed(seed)
     network = GENERATORS.load(entry.type)(len(generation.features), **entry.settings).to(pick_device(device))
     scaler = make_scaler(network.scaler, generation.features)
-    mirror = network.mirror_eta
+    mirror = getattr(network, "mirror_eta", False)
     scaler.fit(torch.from_numpy(mirror_eta(split.train, generation.features) if mirror else split.train))
     data, validation = (scaler(torch.from_numpy(part)) for part in (split.train, split.validation))
     checkpoint = output.with_name(f"{output.name}.checkpoint")
@@ -59,7 +61,7 @@ def train(config: Config, model: str, seed: int, paths: Sequence[Path], output: 
         seed=seed,
         method=Adversarial if hasattr(network, "discriminator_loss") else Descent,
         checkpoint=checkpoint,
-        card=f"{made_from} seed {seed}",
+        card=digest([made_from, seed, checksum(paths)]),
         name=f"{model}, seed {seed}",
     )
     card = {

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from hepgen.storage import read_json, write_json
 
@@ -47,4 +47,4 @@ def write_metrics(path: str | Path, metrics: Iterable[Metric]) -> None:
 
 def read_metrics(path: str | Path) -> list[Metric]:
     """Read the records of a metrics file."""
-    return TypeAdapter(list[Metric]).validate_python(read_json(path))
+    return read_json(path, list[Metric])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field
 
 from hepgen.storage import read_json, write_json
 
@@ -137,4 +137,4 @@ def write_figure(path: str | Path, figure: Figure) -> None:
 
 def read_figure(path: str | Path) -> Figure:
     """Read a figure's numbers."""
-    return TypeAdapter(Figure).validate_python(read_json(path))
+    return read_json(path, Figure)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hepgen.config import ArraysSample, Config
+from hepgen.errors import HepgenError
 from hepgen.events import write_events
 from hepgen.plan import provenance
 from hepgen.provenance import seed_for
@@ -19,9 +20,12 @@ def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
     Sources of events write an `Events` file, tables of observables write a `Table` at once.
 
     Raises:
-        HepgenError: if the sample is unknown, or its source is unreadable or holds no event.
+        HepgenError: if the sample or the chunk is unknown, or its source is unreadable or holds no event.
     """
     entry = look_up("sample", sample, config.samples)
+    if not 0 <= chunk < entry.chunks:
+        msg = f"sample {sample!r} has chunks 0 to {entry.chunks - 1}, not {chunk}"
+        raise HepgenError(msg)
     # Two samples of the same process and settings must not be the same events.
     batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample))
     write = write_table if isinstance(entry, ArraysSample) else write_events

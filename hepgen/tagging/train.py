@@ -1,5 +1,6 @@
 """Train one tagger with one seed."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hepgen.plan import provenance
 from hepgen.preprocessing import Scaler
 from hepgen.provenance import digest
 from hepgen.registry import unknown_name
+from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.tagging.dataset import load, make_scaler, raw_inputs, scaled
 from hepgen.training import Indexable
@@ -49,12 +51,13 @@ def train(
     network = network_class(shape, **entry.settings)
     stamp = provenance(config, "tagging_train", model)
     checkpoint = Path(f"{output}.checkpoint")
+    events = checksum(chain.from_iterable(paths.values()))
     history = training.History()
     if hasattr(network, "loss"):
         network.to(training.pick_device(device))
         history = training.train(
             network, data, validation, settings=entry.training, seed=seed,
-            checkpoint=checkpoint, card=digest([stamp, seed]), name=f"{model}, seed {seed}",
+            checkpoint=checkpoint, card=digest([stamp, seed, events]), name=f"{model}, seed {seed}",
         )  # fmt: skip
     else:
         _fit(network, data, seed, supervised)

@@ -24,7 +24,7 @@ class Project:
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
         """Run snakemake here, with the copy's code and with the small configuration."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config.yaml", *arguments]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", "config.yaml"]
         result = subprocess.run(
             command, cwd=self.root, env={**os.environ, "PATH": path, "PYTHONPATH": str(self.root)},
             capture_output=True, text=True, check=False,
@@ -36,9 +36,11 @@ class Project:
 
     def planned(self, *targets: str) -> Counter[str]:
         """How many jobs of each rule a run would have now, without the target rules."""
-        output = self.snakemake("--dry-run", *targets).stdout
+        output = self.snakemake(*targets, "--dry-run").stdout
+        if "Nothing to be done" in output:
+            return Counter()
         table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal ", output, re.MULTILINE | re.DOTALL)
-        jobs = dict(line.split() for line in table[1].splitlines()) if table else {}
+        jobs = dict(line.split() for line in table[1].splitlines())
         targets = {"all", "samples", "tagging", "generation", "unfolding"}
         return Counter({rule: int(count) for rule, count in jobs.items() if rule not in targets})
 

@@ -60,6 +60,12 @@ def code(stage, key=None):
     )
 
 
+def source_files(sample):
+    """The files that a sample is read from; none where it is simulated."""
+    path = getattr(CONFIG.samples[sample], "path", None)
+    return [str(path)] if path else []
+
+
 def chunks(pattern, *samples):
     """Paths of all chunks of the named samples, in the order given."""
     return [
@@ -84,14 +90,25 @@ def trainings(block, key, pattern):
     ]
 
 
-def tagging_samples():
-    """The samples that the taggers are trained and tested on."""
-    return [*CONFIG.tagging.samples, *CONFIG.tagging.test] if CONFIG.tagging else []
+def training_samples():
+    """The samples that the taggers are trained on."""
+    return CONFIG.tagging.samples if CONFIG.tagging else []
+
+
+def test_samples():
+    """The samples that the taggers are tested on."""
+    return CONFIG.tagging.test or CONFIG.tagging.samples if CONFIG.tagging else []
 
 
 def generation_samples():
     """The sample that the generators learn."""
     return [CONFIG.generation.sample] if CONFIG.generation else []
+
+
+def timings(*samples):
+    """How long each simulated chunk of the samples took."""
+    simulated = [name for name in samples if CONFIG.samples[name].source == "pythia"]
+    return chunks("{out}/benchmarks/sample/{sample}/{chunk}.tsv", *simulated)
 
 
 def unfolding_samples():

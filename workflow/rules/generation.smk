@@ -52,9 +52,7 @@ rule generation_evaluate:
     input:
         tables=tables(*generation_samples()),
         events=trainings("generation", "models", "events/{model}/{seed}.h5"),
-        timings=chunks(
-            "{out}/benchmarks/sample/{sample}/{chunk}.tsv", *generation_samples()
-        ),
+        timings=timings(*generation_samples()),
     output:
         metrics=f"{OUT}/generation/metrics.json",
         figures=figures("generation", form="json"),

@@ -1,5 +1,7 @@
 # Anything that holds events, cut into chunks and brought into the Events store.
 rule sample:
+    input:
+        lambda wildcards: source_files(wildcards.sample),
     output:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
     log:

@@ -1,7 +1,7 @@
 # Train one tagger with one seed.
 rule tagging_train:
     input:
-        tables(*tagging_samples()),
+        tables(*training_samples()),
     output:
         f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
     log:
@@ -28,7 +28,7 @@ rule tagging_train:
 rule tagging_score:
     input:
         model=f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
-        tables=tables(*tagging_samples()),
+        tables=tables(*test_samples()),
     output:
         f"{OUT}/tagging/scores/{{model}}/{{seed}}.h5",
     log:
@@ -52,7 +52,7 @@ rule tagging_score:
 # Compare all taggers and cuts over all seeds: figures of merit and the numbers behind the figures.
 rule tagging_evaluate:
     input:
-        tables=tables(*tagging_samples()),
+        tables=tables(*test_samples()),
         scores=trainings("tagging", "models", "scores/{model}/{seed}.h5"),
     output:
         metrics=f"{OUT}/tagging/metrics.json",
