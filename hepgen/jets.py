@@ -46,12 +46,6 @@ class Jets:
     def __len__(self) -> int:
         return len(self.p4)
 
-    def __getitem__(self, mask: np.ndarray) -> "Jets":
-        """The jets of the events in a mask of shape (n,)."""
-        jets = np.flatnonzero(np.repeat(mask, self.number))
-        index, offsets = _gather(self.offsets[jets], np.diff(self.offsets)[jets])
-        return Jets(self.p4[mask], {name: values[index] for name, values in self.particles.items()}, offsets)
-
     @property
     def number(self) -> int:
         """How many jets every event has."""
@@ -163,7 +157,10 @@ def cluster(particles: ak.Array, definition: JetDefinition) -> tuple[Jets, np.nd
 
 
 def observe(events: Events, definition: JetDefinition, *, constituents: bool = False) -> Table:
-    """Observables of the events that have enough jets, at both levels where there is a truth level.
+    """Observables of the events that have enough jets, at either level where there is a truth level.
+
+    What an event lacks jets for at one level is NaN there, and ``pass_reco`` and ``pass_truth`` tell; see `Table`.
+    So the truth of an event never decides whether its detector level is kept.
 
     Args:
         events: Events of one batch.
@@ -171,14 +168,15 @@ def observe(events: Events, definition: JetDefinition, *, constituents: bool = F
         constituents: Whether to keep the detector-level constituents of every jet, for images.
     """
     jets, passed = cluster(events.particles, definition)
-    truth: dict[str, np.ndarray] = {}
+    kept, columns, truth = passed, compute(jets), {}
     if events.truth is not None:
         true_jets, true_passed = cluster(events.truth, definition)
-        truth = compute(true_jets[passed[true_passed]])
-        jets, passed = jets[true_passed[passed]], passed & true_passed
-    columns = compute(jets) | {name: values[passed] for name, values in events.columns.items()}
+        kept = passed | true_passed
+        columns, truth = _spread(columns, passed[kept]), _spread(compute(true_jets), true_passed[kept])
+        columns |= {"pass_reco": passed[kept], "pass_truth": true_passed[kept]}
+    columns |= {name: values[kept] for name, values in events.columns.items()}
     ranks = range(jets.number if constituents else 0)
-    return Table(columns, truth, tuple(jets.constituents(rank) for rank in ranks))
+    return Table(columns, truth, tuple(_spread_lists(jets.constituents(rank), passed[kept]) for rank in ranks))
 
 
 def observe_batches(
@@ -218,6 +216,21 @@ def observe_file(
             raise HepgenError(msg)
 
     return write_table(path_out, tables(), provenance)
+
+
+def _spread(columns: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of the events in a mask as columns of all events, NaN elsewhere."""
+    spread = {name: np.full(len(mask), np.nan, values.dtype) for name, values in columns.items()}
+    for name, values in columns.items():
+        spread[name][mask] = values
+    return spread
+
+
+def _spread_lists(lists: ak.Array, mask: np.ndarray) -> ak.Array:
+    """Lists of the events in a mask as lists of all events, empty elsewhere."""
+    counts = np.zeros(len(mask), np.int64)
+    counts[mask] = ak.to_numpy(ak.num(lists))
+    return ak.unflatten(ak.flatten(lists), counts)
 
 
 def _flatten(particles: ak.Array) -> tuple[dict[str, np.ndarray], np.ndarray]:

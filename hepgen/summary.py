@@ -57,7 +57,9 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
     for file in files:
         if file.suffix == ".h5":
             chunks[describe_h5(file)[1]].append(file)
-    metrics = [metric for name, paths in chunks.items() for metric in _sample_metrics(name, read_tables(paths))]
+    metrics = [
+        metric for name, paths in chunks.items() for metric in _sample_metrics(name, read_tables(paths, unseen=True))
+    ]
     for file in files:
         if file.suffix == ".json":
             metrics += read_metrics(file)
@@ -70,19 +72,19 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
 def _sample_metrics(name: str, table: Table) -> list[Metric]:
     """How many events a sample has, and the medians of its main observables."""
     events = len(table)
-    common = {"analysis": "samples", "sample": name, "n": events}
-    records = [Metric(**common, model="", metric="events", value=events, low=events, high=events)]
-    # The order statistics between which the median lies with a probability of 68 %.
-    ranks = np.clip(binom.interval(0.6827, events, 0.5), 0, events - 1).astype(int)
+    common = {"analysis": "samples", "sample": name, "model": ""}
+    records = [Metric(**common, metric="events", value=events, low=events, high=events, n=events)]
     for observable in SAMPLE_OBSERVABLES:
         for level, columns in (("", table.columns), ("truth ", table.truth)):
-            if observable in columns:
-                values = np.sort(columns[observable].astype(float))
+            values = columns.get(observable, np.empty(0))
+            # NaN is what an event has at the level at which it lacks its jets.
+            values = np.sort(values[np.isfinite(values)].astype(float))
+            if len(values):
+                # The order statistics between which the median lies with a probability of 68 %.
+                ranks = np.clip(binom.interval(0.6827, len(values), 0.5), 0, len(values) - 1).astype(int)
                 low, high = values[ranks]
-                median = float(np.median(values))
-                records.append(
-                    Metric(**common, model="", metric=f"{level}median {observable}", value=median, low=low, high=high)
-                )
+                record = {"value": float(np.median(values)), "low": low, "high": high, "n": len(values)}
+                records.append(Metric(**common, **record, metric=f"{level}median {observable}"))
     return records
 
 

@@ -21,7 +21,9 @@ class Table:
     """Observables of n events.
 
     Attributes:
-        columns: Detector-level observables and event columns (``label``, ``weight``), each of shape (n,).
+        columns: Detector-level observables and event columns (``label``, ``weight``), each of shape (n,). Where there
+            is a particle level too, ``pass_reco`` and ``pass_truth`` say at which level an event has its jets; at the
+            other one its observables are NaN.
         truth: Particle-level observables of the same events, where there is a particle level.
         constituents: One entry per jet rank (leading, subleading, ...): particles of that jet,
             ``n * var * {pt, eta, phi}``, for jet images.
@@ -39,6 +41,28 @@ class Table:
         columns = {name: values[which] for name, values in self.columns.items()}
         truth = {name: values[which] for name, values in self.truth.items()}
         return Table(columns, truth, tuple(jet[which] for jet in self.constituents))
+
+    def passed(self, level: str = "columns") -> np.ndarray:
+        """Which events have their jets at a level (``columns`` or ``truth``), shape (n,)."""
+        everything = np.ones(len(self), dtype=bool)
+        return self.columns.get("pass_truth" if level == "truth" else "pass_reco", everything).astype(bool)
+
+    def weights(self, where: str) -> np.ndarray:
+        """Event weights, shape (n,), float64; 1 where there is no column ``weight``.
+
+        Args:
+            where: What the events are, for the message.
+
+        Raises:
+            HepgenError: if a weight is negative or not finite, or all are zero.
+        """
+        weights = self.columns.get("weight", np.ones(len(self))).astype(np.float64)
+        bad = weights[~(np.isfinite(weights) & (weights >= 0))]
+        if len(bad) or not weights.any():
+            found = bad[0] if len(bad) else 0.0
+            msg = f"{where}: event weights must be finite, not negative and not all zero; found {found}"
+            raise HepgenError(msg)
+        return weights
 
     def matrix(self, names: Sequence[str], level: str = "columns") -> np.ndarray:
         """The named columns side by side, shape (n, len(names)), float64.
@@ -73,12 +97,13 @@ def write_table(path: str | Path, batches: Iterable[Table], provenance: str = "{
     return total
 
 
-def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> Table:
+def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unseen: bool = False) -> Table:
     """Join the tables of several files, in the order given.
 
     Args:
         paths: Files written by `write_table`.
         constituents: Whether to read the jets' constituents too.
+        unseen: Whether to keep events that lack their jets at detector level.
 
     Raises:
         HepgenError: if a file is damaged or has no constituents, or the files do not have the same columns.
@@ -93,11 +118,13 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False) -> T
         if (table.columns.keys(), table.truth.keys()) != (first.columns.keys(), first.truth.keys()):
             msg = f"{path}: its columns differ from those of {paths[0]}; was one made with other settings?"
             raise HepgenError(msg)
-    return Table(
+    joined = Table(
         {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
         {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
         tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
     )
+    seen = joined.passed()
+    return joined if unseen or seen.all() else joined[seen]
 
 
 def _read(path: str | Path, constituents: bool) -> Table:

@@ -8,7 +8,7 @@ from torch import nn
 from hepgen import training
 from hepgen.config import Training
 from hepgen.errors import HepgenError
-from hepgen.training import Adversarial, Descent, train
+from hepgen.training import Adversarial, Descent, pick_device, train
 
 
 class Regression(nn.Module):
@@ -111,6 +111,26 @@ def test_a_checkpoint_of_other_settings_is_ignored(data, checkpoint):
     fresh, _ = fit(data)
     other, _ = fit(data, checkpoint=checkpoint([]), card="b")
     assert same_weights(fresh, other)
+
+
+def test_an_unreadable_checkpoint_is_reported_and_ignored(data, checkpoint, capsys):
+    path = checkpoint([])
+    path.write_bytes(path.read_bytes()[:100])
+    anew, _ = fit(data, checkpoint=path, card="a")
+    expected, _ = fit(data)
+    assert same_weights(anew, expected)
+    assert "unreadable, so the training starts anew" in capsys.readouterr().err
+
+
+def test_patience_without_a_validation_loss_is_refused(data):
+    with pytest.raises(HepgenError, match="patience needs a validation loss"):
+        fit(data, changes={"patience": 2})
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:9", ""])
+def test_an_unknown_device_is_refused(name):
+    with pytest.raises(HepgenError, match="is not available"):
+        pick_device(name)
 
 
 def test_early_stopping_keeps_the_best_weights(data):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from hepgen.config import Config, Generation, PythiaSample
 from hepgen.errors import HepgenError
@@ -13,6 +14,7 @@ from hepgen.generation.dataset import derive, derived_names, read_split
 from hepgen.generation.figures import make_figures
 from hepgen.generation.sample import Generated, read_generated
 from hepgen.metrics.histograms import Counts, chi2, count
+from hepgen.metrics.intervals import LEVEL
 from hepgen.metrics.record import Metric, write_metrics
 from hepgen.metrics.two_sample import Estimate, classifier_auc, pearson_difference, wasserstein
 from hepgen.observables import describe
@@ -172,30 +174,35 @@ def _by_model(generation: Generation, generated: Sequence[Generated]) -> dict[st
 
 
 def _average(scores: list[Scores]) -> Scores:
-    """Mean over seeds, with the spread of one seed added to the error of one comparison."""
+    """Mean over seeds of all comparisons with the same truth."""
     return Scores(
         [_average_counts(counts) for counts in zip(*(s.counts for s in scores), strict=True)],
-        [_average_estimates(e) for e in zip(*(s.chi2 for s in scores), strict=True)],
-        [_average_estimates(e) for e in zip(*(s.wasserstein for s in scores), strict=True)],
-        _average_estimates([s.auc for s in scores]),
-        _average_estimates([s.correlation for s in scores]),
+        [_mean(e) for e in zip(*(s.chi2 for s in scores), strict=True)],
+        [_mean(e) for e in zip(*(s.wasserstein for s in scores), strict=True)],
+        _mean([s.auc for s in scores]),
+        _mean([s.correlation for s in scores]),
         np.mean([s.matrix for s in scores], axis=0),
     )
 
 
-def _average_estimates(estimates: Sequence[Estimate]) -> Estimate:
+def _mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean over seeds: its spread (Student's t) adds to the error of one comparison, which the truth dominates."""
     values, errors = np.array(estimates).T
-    return Estimate(float(values.mean()), float(np.sqrt(np.mean(errors**2) + _spread(values))))
+    return Estimate(float(values.mean()), float(np.sqrt(np.mean(errors**2) + _seed_error(values) ** 2)))
 
 
 def _average_counts(counts: Sequence[Counts]) -> Counts:
+    """The mean histogram, with the spread of a single seed in its variance."""
     values = np.array([c.values for c in counts])
-    return Counts(values.mean(0), np.mean([c.variances for c in counts], axis=0) + _spread(values))
+    spread = values.var(0, ddof=1) if len(values) > 1 else 0.0
+    return Counts(values.mean(0), np.mean([c.variances for c in counts], axis=0) + spread)
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Variance over seeds, 0 for a single one."""
-    return values.var(0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1:])
+def _seed_error(values: np.ndarray) -> float:
+    """Half the 68 % interval of the mean over seeds, 0 for a single one."""
+    if len(values) == 1:
+        return 0.0
+    return float(student_t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, list[float]]:
@@ -243,7 +250,7 @@ def _speed_metrics(results: Results, simulated: int | None) -> list[Metric]:
     simulation = results.rates.get(SIMULATION)
     for model, rates in results.rates.items():
         n = simulated if model == SIMULATION else results.generation.events
-        rate = Estimate(float(np.mean(rates)), float(np.sqrt(_spread(np.array(rates)))))
+        rate = Estimate(float(np.mean(rates)), _seed_error(np.array(rates)))
         metrics.append(_metric(results, model, "events_per_second", rate, None, n, len(rates)))
         if simulation and model != SIMULATION:
             ratio = Estimate(rate.value / simulation[0], rate.error / simulation[0])

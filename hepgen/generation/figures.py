@@ -141,7 +141,7 @@ def _training(results: "Results") -> Curves:
     """Losses of all models, one training for each seed."""
     return training_curves(
         {
-            model: {part: [history[part] for history in seeds.values()] for part in ("train", "validation")}
+            model: {part: [history.get(part, []) for history in seeds.values()] for part in ("train", "validation")}
             for model, seeds in results.histories.items()
         }
     )

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import beta
 
 from hepgen.errors import HepgenError
 
-__all__ = ["LEVEL", "Interval", "bootstrap", "interval"]
+__all__ = ["LEVEL", "Interval", "bootstrap", "interval", "inverse"]
 
 LEVEL = 0.6827
 
@@ -47,7 +48,9 @@ def bootstrap(
     return np.asarray(results)
 
 
-def interval(nominal: np.ndarray, replicas: np.ndarray, *, seed: int) -> Interval:
+def interval(
+    nominal: np.ndarray, replicas: np.ndarray, *, seed: int, support: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
     """The mean over trainings and its interval over test events and trainings together.
 
     The spread of the bootstrap replicas around their own mean (so that a biased replica does not shift the value)
@@ -58,6 +61,7 @@ def interval(nominal: np.ndarray, replicas: np.ndarray, *, seed: int) -> Interva
         nominal: The statistic of each of S trainings on the events as they are, shape (S,).
         replicas: The same on B bootstrap replicas, shape (B, S); the trainings share each replica's events.
         seed: Fixes the random numbers of the convolution.
+        support: The smallest and the largest possible value, at which the interval ends.
 
     Raises:
         HepgenError: if a value is not finite.
@@ -72,6 +76,28 @@ def interval(nominal: np.ndarray, replicas: np.ndarray, *, seed: int) -> Interva
     if trainings > 1:
         error = nominal.std(ddof=1) / np.sqrt(trainings)
         deviations += error * np.random.default_rng(seed).standard_t(trainings - 1, size=len(deviations))
-    low, high = np.quantile(deviations, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(deviations, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     value = float(nominal.mean())
-    return Interval(value, value + min(float(low), 0.0), value + max(float(high), 0.0))
+    return Interval(value, max(value + min(low, 0.0), support[0]), min(value + max(high, 0.0), support[1]))
+
+
+def inverse(efficiency: Interval, events: float) -> Interval:
+    """The inverse of an efficiency, e.g. the rejection of background, with an interval for however few events pass.
+
+    Few events hardly differ between bootstrap replicas, so that the efficiency's interval is made no narrower than
+    Jeffreys' for a binomial proportion (Brown, Cai, DasGupta 2001). Nor does it reach below that of one event: a
+    larger inverse is beyond what can be measured.
+
+    Args:
+        efficiency: The efficiency, at least 1/events, and its interval.
+        events: The effective number of events that it was measured on.
+    """
+    one, passing = (_jeffreys(count, events) for count in (1.0, efficiency.value * events))
+    low = max(min(efficiency.low, passing[0]), one[0])
+    high = min(max(efficiency.high, passing[1]), 1.0)
+    return Interval(1 / efficiency.value, 1 / high, 1 / low)
+
+
+def _jeffreys(passing: float, events: float) -> tuple[float, float]:
+    low, high = beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], passing + 0.5, events - passing + 0.5)
+    return float(low), float(high)

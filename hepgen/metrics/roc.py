@@ -7,10 +7,12 @@ from scipy.integrate import trapezoid
 
 from hepgen.errors import HepgenError
 
-__all__ = ["FLOOR_EVENTS", "FLOOR_PUBLISHED", "Ranking", "Roc"]
+__all__ = ["FLOOR_EVENTS", "FLOOR_PUBLISHED", "FLOOR_PUBLISHED_EVENTS", "Ranking", "Roc"]
 
-# LHC Olympics studies cut their SIC curves here: about 6 of 340 000 background events (Hallin et al. 2109.00546).
+# LHC Olympics studies cut their SIC curves here (Hallin et al. 2109.00546), where about 6 of their 340 000 background
+# events are left; of fewer events it would be less than one, so that both must hold.
 FLOOR_PUBLISHED = 1.84e-5
+FLOOR_PUBLISHED_EVENTS = 6
 # Fewer background events than this know their own number no better than to 20 %.
 FLOOR_EVENTS = 25
 
@@ -35,13 +37,13 @@ class Roc:
         return float(trapezoid(self.signal, self.background))
 
     def background_at(self, efficiency: np.ndarray | float) -> np.ndarray:
-        """Background efficiency at the given signal efficiencies, interpolated."""
-        return np.interp(efficiency, self.signal, self.background)
+        """Background efficiency of the tightest cuts that reach the given signal efficiencies."""
+        return self.background[np.searchsorted(self.signal, efficiency, side="left")]
 
     def rejection(self, efficiency: np.ndarray | float) -> np.ndarray:
         """1/εB at the given signal efficiencies.
 
-        Where not one background event passes, it is the inverse efficiency of a single one: a lower bound.
+        Where less than one background event passes, one is counted: a lower bound.
         """
         return 1 / np.maximum(self.background_at(efficiency), 1 / self.passing[-1])
 

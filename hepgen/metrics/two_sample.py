@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-import lightgbm
 import numpy as np
 from scipy.stats import rankdata, wasserstein_distance
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from hepgen.errors import HepgenError
@@ -50,11 +50,10 @@ def classifier_auc(first: np.ndarray, second: np.ndarray, seed: int) -> Estimate
     return auc(scores, label)
 
 
-def _trees(seed: int) -> lightgbm.LGBMClassifier:
-    return lightgbm.LGBMClassifier(
-        n_estimators=100, learning_rate=0.05, num_leaves=31, min_child_samples=50, random_state=seed,
-        deterministic=True, force_row_wise=True, n_jobs=1, verbose=-1,
-    )  # fmt: skip
+def _trees(seed: int) -> HistGradientBoostingClassifier:
+    return HistGradientBoostingClassifier(
+        max_iter=100, learning_rate=0.05, min_samples_leaf=50, early_stopping=False, random_state=seed
+    )
 
 
 def auc(scores: np.ndarray, label: np.ndarray) -> Estimate:

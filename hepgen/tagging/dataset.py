@@ -72,7 +72,7 @@ def load(
         constituents: Whether to read the jets' constituents too.
 
     Raises:
-        HepgenError: if a sample's files, a column or a label is missing, a value is not finite, or a part is empty.
+        HepgenError: if a sample's files, a column or a label is missing, a value or weight is unusable, or a part is empty.
     """
     names = held_out_samples(config) if set(parts) == {"test"} else config.tagging.samples
     pieces: dict[Part, list[Table]] = {part: [] for part in parts}
@@ -146,7 +146,7 @@ def _prune(sample: str, table: Table, names: Iterable[str]) -> Table:
             raise HepgenError(msg)
     columns = {name: table.columns[name] for name in names}
     columns["label"] = table.columns["label"].astype(np.int8)
-    columns["weight"] = table.columns.get("weight", np.ones(len(table))).astype(np.float64)
+    columns["weight"] = table.weights(f"tagging: sample {sample!r}")
     return Table(columns, {}, table.constituents)
 
 

@@ -11,9 +11,9 @@ from scipy.spatial.distance import jensenshannon
 
 from hepgen.config import Config, Cut
 from hepgen.errors import HepgenError
-from hepgen.metrics.intervals import LEVEL, bootstrap, interval
+from hepgen.metrics.intervals import LEVEL, Interval, bootstrap, interval, inverse
 from hepgen.metrics.record import Metric, write_metrics
-from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Ranking, Roc
+from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS, Ranking, Roc
 from hepgen.observables import describe
 from hepgen.plots.figures import Axis, Figure, write_figure
 from hepgen.plots.histories import training_curves
@@ -42,7 +42,7 @@ NULLS = {
 
 @dataclass
 class Results:
-    """What all trainings of one model left in their score files."""
+    """What all trainings of one model left in their score files; images are those of the first seed."""
 
     supervised: bool = False
     scores: dict[int, np.ndarray] = field(default_factory=dict)
@@ -93,8 +93,9 @@ def _read(config: Config, score_files: list[Path], events: int) -> dict[str, Res
             found.scores[int(file.attrs["seed"])] = score
             for part, losses in json.loads(file.attrs["history"]).items():
                 found.history[part].append(losses)
-            images = file.get("images", {})
-            found.images = {kind: {key: data[:] for key, data in group.items()} for kind, group in images.items()}
+            if file.attrs["seed"] == config.tagging.seeds[0]:
+                images = file.get("images", {})
+                found.images = {kind: {key: data[:] for key, data in group.items()} for kind, group in images.items()}
     for name in config.tagging.models:
         missing = sorted(set(config.tagging.seeds) - set(results[name].scores))
         if missing:
@@ -137,7 +138,7 @@ def _merits(roc: Roc) -> list[float]:
     return [
         roc.auc,
         *roc.rejection(np.array(SIGNAL_EFFICIENCIES)),
-        roc.max_sic(efficiency=FLOOR_PUBLISHED),
+        roc.max_sic(efficiency=FLOOR_PUBLISHED, events=FLOOR_PUBLISHED_EVENTS),
         roc.max_sic(events=FLOOR_EVENTS),
     ]
 
@@ -151,13 +152,21 @@ def _separation(
     nominal = np.array([_merits(ranking.roc()) for ranking in flat])
     replicas = bootstrap(lambda counts: [_merits(r.roc(counts)) for r in flat], label, seed=seed)
     floors = _floors(label, weight, seed)
+    background = flat[0].roc().passing[-1]
     start = 0
     for name, ranked in rankings.items():
         mine = slice(start, start + len(ranked))
         start = mine.stop
         for index, (metric, null) in enumerate(NULLS.items()):
-            value = interval(nominal[mine, index], replicas[:, mine, index], seed=seed)
+            value = _interval(metric, nominal[mine, index], replicas[:, mine, index], background, seed)
             yield _metric(config, name, metric, value, null, floors[index], len(label), len(ranked))
+
+
+def _interval(metric: str, nominal: np.ndarray, replicas: np.ndarray, background: float, seed: int) -> Interval:
+    """A figure of merit with its interval; rejections are averaged as the efficiencies that were measured."""
+    if metric.startswith("rejection/"):
+        return inverse(interval(1 / nominal, 1 / replicas, seed=seed), background)
+    return interval(nominal, replicas, seed=seed, support=(0, 1) if metric == "auc" else (1, np.inf))
 
 
 def _sculpting(config: Config, scorers: list[Scorer], table: Table) -> Iterator[Metric]:
@@ -173,14 +182,14 @@ def _sculpting(config: Config, scorers: list[Scorer], table: Table) -> Iterator[
     rng = np.random.default_rng(seed)
     random = [_divergence(bins, rng.random(len(mass)) >= REJECTION, weight) for _ in range(200)]
     floor = float(np.quantile(random, (1 + LEVEL) / 2))
-    flat = [score >= np.quantile(score, REJECTION) for scorer in background for score in scorer.scores]
+    flat = [figures.passing(score, weight, REJECTION) for scorer in background for score in scorer.scores]
     nominal = np.array([_divergence(bins, passing, weight) for passing in flat])
     replicas = bootstrap(lambda c: [_divergence(bins, p, c * weight) for p in flat], np.zeros(len(mass)), seed=seed)
     start = 0
     for scorer in background:
         mine = slice(start, start + len(scorer.scores))
         start = mine.stop
-        value = interval(nominal[mine], replicas[:, mine], seed=seed)
+        value = interval(nominal[mine], replicas[:, mine], seed=seed, support=(0, 1))
         name = f"{config.tagging.mass}_jsd/{REJECTION}_rejected"
         yield _metric(config, scorer.name, name, value, 0.0, floor, len(mass), len(scorer.scores))
 
@@ -195,7 +204,7 @@ def _metric(
     config: Config,
     model: str,
     metric: str,
-    value: tuple[float, float, float],
+    value: Interval,
     null: float,
     floor: float,
     n: int,
@@ -206,9 +215,7 @@ def _metric(
         sample="+".join(held_out_samples(config)),
         model=model,
         metric=metric,
-        value=value[0],
-        low=value[1],
-        high=value[2],
+        **value._asdict(),
         null=null,
         floor=float(floor),
         n=n,
@@ -232,16 +239,17 @@ def _figures(
     background, mass, background_weight = _background(config, scorers, table)
     axis = Axis(label=describe(config.tagging.mass).axis_label)
     yield "score_mass", figures.mass_profile(background, mass, background_weight, axis)
+    first = config.tagging.seeds[0]
     yield "training", training_curves({name: result.history for name, result in results.items()})
     for all_events, scorer in zip(scorers, background, strict=True):
         if scorer.role != "cut":
-            yield f"scores_{scorer.name}", figures.score_histograms(all_events, label, weight)
+            yield f"scores_{scorer.name}", figures.score_histograms(all_events, first, label, weight)
             spectra = figures.mass_spectra(scorer, mass, background_weight, _edges(mass), axis)
             yield f"mass_sculpting_{scorer.name}", spectra
     image_models = {name: result.images for name, result in results.items() if result.images}
     width = config.tagging.images.width
     for name, images in image_models.items():
-        yield f"reconstruction_{name}", figures.reconstructions(name, images, width)
+        yield f"reconstruction_{name}", figures.reconstructions(name, first, images, width)
     if image_models:
         yield "images", figures.mean_images(next(iter(image_models.values())), width)
 

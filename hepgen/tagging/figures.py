@@ -8,7 +8,7 @@ import numpy as np
 
 from hepgen.config import Config
 from hepgen.metrics.intervals import LEVEL
-from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Roc
+from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS, Roc
 from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Image, Images, Line, Marker
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "mass_profile",
     "mass_spectra",
     "mean_images",
+    "passing",
     "reconstructions",
     "roc_curves",
     "score_histograms",
@@ -78,10 +79,13 @@ def roc_curves(scorers: list[Scorer]) -> Curves:
 def sic_curves(scorers: list[Scorer]) -> Curves:
     """Significance improvement against signal efficiency; below either floor the background left is too small."""
     background = scorers[0].rocs[0].passing[-1]
-    floors = {"published cut-off": FLOOR_PUBLISHED, f"{FLOOR_EVENTS} background events": FLOOR_EVENTS / background}
+    floors = {
+        "published cut-off": max(FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS / background),
+        f"{FLOOR_EVENTS} background events": FLOOR_EVENTS / background,
+    }
     lines = [_banded(scorer, lambda roc: EFFICIENCIES * np.sqrt(roc.rejection(EFFICIENCIES))) for scorer in scorers]
-    top = 1.25 * max(max(line.y) for line in lines)
     lines.append(_guide("random", EFFICIENCIES, np.sqrt(EFFICIENCIES)))
+    top = 1.25 * max(y for line in lines for y in line.y)
     for label, floor in floors.items():
         x = np.linspace(0, min(1.0, top * np.sqrt(floor)), 20)
         lines.append(_guide(rf"{label}, $\varepsilon_B$ = {floor:.2g}", x, x / np.sqrt(floor)))
@@ -113,7 +117,7 @@ def mass_profile(scorers: list[Scorer], mass: np.ndarray, weight: np.ndarray, ax
     lines = []
     for scorer in scorers:
         ranks = [_ranks(score, weight) for score in scorer.scores]
-        medians = [[_median(rank[which], weight[which]) for which in members] for rank in ranks]
+        medians = [[_quantile(rank[which], weight[which], 0.5) for which in members] for rank in ranks]
         low, median, high = np.quantile(medians, BAND, axis=0).tolist()
         lines.append(Line(label=scorer.name, x=centers, y=median, low=low, high=high, role=scorer.role))
     return Curves(
@@ -138,12 +142,12 @@ def mass_spectra(scorer: Scorer, mass: np.ndarray, weight: np.ndarray, edges: np
     """
     histograms = [Histogram(label="all background", role="reference", **_density(mass, weight, edges))]
     for rejection in REJECTIONS:
-        passing = scorer.scores >= np.quantile(scorer.scores, rejection, axis=1, keepdims=True)
         # A training more is no independent event: the mean over trainings has the error of one.
+        share = np.mean([passing(score, weight, rejection) for score in scorer.scores], axis=0)
         histograms.append(
             Histogram(
                 label=f"{100 * rejection:g} % rejected",
-                **_density(mass, weight * passing.mean(0), edges, weight * np.sqrt(passing.mean(0))),
+                **_density(mass, weight * share, edges, weight * np.sqrt(share)),
             )
         )
     return Comparison(
@@ -156,8 +160,23 @@ def mass_spectra(scorer: Scorer, mass: np.ndarray, weight: np.ndarray, edges: np
     )
 
 
-def score_histograms(scorer: Scorer, label: np.ndarray, weight: np.ndarray, bins: int = 40) -> Comparison:
-    """Score of background and of signal events, first training, between the 0.1 % and 99.9 % quantiles."""
+def passing(score: np.ndarray, weight: np.ndarray, rejection: float) -> np.ndarray:
+    """Which events are left by the cut that rejects a fraction of their summed weight, shape (n,)."""
+    return score >= _quantile(score, weight, rejection)
+
+
+def score_histograms(
+    scorer: Scorer, seed: int, label: np.ndarray, weight: np.ndarray, bins: int = 40
+) -> Comparison:
+    """Score of background and of signal events between the 0.1 % and 99.9 % quantiles.
+
+    Args:
+        scorer: A scorer, of which the first training is shown.
+        seed: That training's seed.
+        label: 1 for signal and 0 for background, shape (n,).
+        weight: Event weights, shape (n,).
+        bins: Number of bins.
+    """
     score = scorer.scores[0]
     positive = bool(np.all(score > 0))
     values = np.log10(score) if positive else score
@@ -174,6 +193,7 @@ def score_histograms(scorer: Scorer, label: np.ndarray, weight: np.ndarray, bins
         x=Axis(label=r"$\log_{10}$ anomaly score" if positive else "anomaly score"),
         y=Axis(label="probability density"),
         ratio=Axis(label="signal / bkg.", log=True, range=(0.05, 50)),
+        notes=[f"training with seed {seed}"],
     )
 
 
@@ -182,8 +202,8 @@ def mean_images(images: dict[str, dict[str, np.ndarray]], width: float) -> Image
     return _images("Mean jet image", [[_image(name, arrays["mean"]) for name, arrays in images.items()]], width)
 
 
-def reconstructions(name: str, images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
-    """Input, reconstruction and difference of example events, one column each."""
+def reconstructions(name: str, seed: int, images: dict[str, dict[str, np.ndarray]], width: float) -> Images:
+    """Input, reconstruction and difference of example events, one column each, from the training of one seed."""
     columns = [
         (title, {key: arrays[key][number] for key in ("input", "reconstruction") if key in arrays})
         for title, arrays in images.items()
@@ -193,7 +213,7 @@ def reconstructions(name: str, images: dict[str, dict[str, np.ndarray]], width: 
     if all("reconstruction" in column for _, column in columns):
         rows.append([_image("reconstruction", column["reconstruction"]) for _, column in columns])
         rows.append([_image("difference", column["input"] - column["reconstruction"]) for _, column in columns])
-    return _images(f"Jet images, {name}", rows, width)
+    return _images(f"Jet images, {name}, training with seed {seed}", rows, width)
 
 
 def _images(title: str, rows: list[list[Image]], width: float) -> Images:
@@ -212,8 +232,8 @@ def _image(title: str, values: np.ndarray) -> Image:
 
 
 def _banded(scorer: Scorer, curve: Callable[[Roc], np.ndarray]) -> Line:
-    """Median and 68 % band over trainings, where one background event passes in each of them."""
-    measured = np.all([roc.background_at(EFFICIENCIES) * roc.passing[-1] >= 1 for roc in scorer.rocs], axis=0)
+    """Median and 68 % band over trainings, where background passes in each of them."""
+    measured = np.all([roc.background_at(EFFICIENCIES) > 0 for roc in scorer.rocs], axis=0)
     low, median, high = np.quantile([curve(roc)[measured] for roc in scorer.rocs], BAND, axis=0).tolist()
     return Line(label=scorer.name, x=EFFICIENCIES[measured].tolist(), y=median, low=low, high=high, role=scorer.role)
 
@@ -229,10 +249,11 @@ def _ranks(score: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return ((np.cumsum(total) - total / 2) / total.sum())[which]
 
 
-def _median(values: np.ndarray, weight: np.ndarray) -> float:
+def _quantile(values: np.ndarray, weight: np.ndarray, fraction: float) -> float:
+    """The weighted quantile; numpy's takes no weights before version 2."""
     order = np.argsort(values)
     cumulative = np.cumsum(weight[order])
-    return float(np.interp(0.5, (cumulative - weight[order] / 2) / cumulative[-1], values[order]))
+    return float(np.interp(fraction, (cumulative - weight[order] / 2) / cumulative[-1], values[order]))
 
 
 def _density(

@@ -12,7 +12,7 @@ from hepgen.observables import describe
 from hepgen.progress import Log
 from hepgen.table import Table, read_tables
 
-__all__ = ["Level", "Simulation", "bin_edges", "read_data", "read_data_truth", "read_simulation", "warn_uncovered"]
+__all__ = ["Level", "Pairs", "bin_edges", "read_data", "read_data_pairs", "read_simulation", "warn_uncovered"]
 
 Paths = Sequence[str | Path]
 
@@ -36,28 +36,45 @@ class Level(NamedTuple):
     weights: np.ndarray
 
 
-class Simulation(NamedTuple):
-    """Simulated pairs: the same events at particle and at detector level, both of shape (n, d)."""
+class Pairs(NamedTuple):
+    """The same n events at particle and at detector level.
+
+    Attributes:
+        truth: Particle-level observables, shape (n, d); without meaning for fakes, which do not pass there.
+        reco: Detector-level observables, shape (n, d); without meaning for misses, which do not pass there.
+        weights: Event weights, shape (n,), as all that follow.
+        pass_truth: Which events have their jets at particle level.
+        pass_reco: Which events have their jets at detector level.
+    """
 
     truth: np.ndarray
     reco: np.ndarray
     weights: np.ndarray
+    pass_truth: np.ndarray
+    pass_reco: np.ndarray
+
+    @property
+    def true_weights(self) -> np.ndarray:
+        """The weights, 0 for fakes."""
+        return self.weights * self.pass_truth
+
+    @property
+    def seen_weights(self) -> np.ndarray:
+        """The weights, 0 for misses."""
+        return self.weights * self.pass_reco
 
 
-def read_simulation(block: Unfolding, paths: Paths) -> Simulation:
+def read_simulation(block: Unfolding, paths: Paths) -> Pairs:
     """Read the simulation's pairs.
 
     Raises:
         HepgenError: if there is no event or no truth level, an observable is missing, or a number is unusable.
     """
-    table = read_tables(paths)
-    truth = _level(table, block.observables, "truth", f"unfolding.simulation {block.simulation!r}")
-    reco = _level(table, block.observables, "columns", f"unfolding.simulation {block.simulation!r}")
-    return Simulation(truth.values, reco.values, truth.weights)
+    return _pairs(block.observables, paths, f"unfolding.simulation {block.simulation!r}")
 
 
 def read_data(block: Unfolding, paths: Paths) -> Level:
-    """Read the data at detector level; a truth level is not looked at.
+    """Read the data at detector level, misses left out; a truth level is not looked at.
 
     Raises:
         HepgenError: as in `read_simulation`.
@@ -65,17 +82,24 @@ def read_data(block: Unfolding, paths: Paths) -> Level:
     return _level(read_tables(paths), block.observables, "columns", f"unfolding.data {block.data!r}")
 
 
-def read_data_truth(block: Unfolding, paths: Paths) -> Level:
-    """Read the truth level of simulated data, which only the scoring may know.
+def read_data_pairs(block: Unfolding, paths: Paths) -> Pairs:
+    """Read both levels of simulated data, which only the scoring may know.
 
     Raises:
         HepgenError: as in `read_simulation`.
     """
-    return _level(read_tables(paths), block.observables, "truth", f"unfolding.data {block.data!r}")
+    return _pairs(block.observables, paths, f"unfolding.data {block.data!r}")
+
+
+def _pairs(names: Sequence[str], paths: Paths, where: str) -> Pairs:
+    table = read_tables(paths, unseen=True)
+    truth, reco = (_level(table, names, level, where) for level in ("truth", "columns"))
+    return Pairs(truth.values, reco.values, truth.weights, table.passed("truth"), table.passed())
 
 
 def _level(table: Table, names: Sequence[str], level: str, where: str) -> Level:
-    if len(table) == 0:
+    passed = table.passed(level)
+    if not passed.any():
         msg = f"{where}: no events; is the selection too tight?"
         raise HepgenError(msg)
     if level == "truth" and not table.truth:
@@ -83,19 +107,11 @@ def _level(table: Table, names: Sequence[str], level: str, where: str) -> Level:
         raise HepgenError(msg)
     values = table.matrix(names, level)
     for name, column in zip(names, values.T, strict=True):
-        bad = ~np.isfinite(column)
+        bad = ~np.isfinite(column[passed])
         if bad.any():
             msg = f"{where}: {bad.sum()} of {len(bad)} values of {name} ({level}) are not finite; repair the sample"
             raise HepgenError(msg)
-    weights = table.columns.get("weight", np.ones(len(table))).astype(np.float64)
-    if not (np.isfinite(weights).all() and weights.min() >= 0 and weights.sum() > 0):
-        msg = f"{where}: event weights must be finite, not negative and not all zero; found {_worst(weights)}"
-        raise HepgenError(msg)
-    return Level(values, weights)
-
-
-def _worst(weights: np.ndarray) -> float:
-    return float(weights[~np.isfinite(weights)][0]) if not np.isfinite(weights).all() else float(weights.min())
+    return Level(values, table.weights(where))
 
 
 def bin_edges(name: str, bins: int, values: np.ndarray) -> np.ndarray:
@@ -115,7 +131,7 @@ def bin_edges(name: str, bins: int, values: np.ndarray) -> np.ndarray:
     return np.linspace(*describe(name).range_for(values), bins + 1)
 
 
-def warn_uncovered(names: Sequence[str], edges: Sequence[np.ndarray], simulation: Simulation, data: Level) -> list[str]:
+def warn_uncovered(names: Sequence[str], edges: Sequence[np.ndarray], simulation: Pairs, data: Level) -> list[str]:
     """Report where the data have events and the simulation has none: no weight can unfold those.
 
     Args:
@@ -129,7 +145,7 @@ def warn_uncovered(names: Sequence[str], edges: Sequence[np.ndarray], simulation
     """
     lines = []
     for index, (name, cuts) in enumerate(zip(names, edges, strict=True)):
-        simulated = simulation.reco[simulation.weights > 0, index]
+        simulated = simulation.reco[simulation.seen_weights > 0, index]
         values = data.values[data.weights > 0, index]
         below, above = values < simulated.min(), values > simulated.max()
         empty = np.bincount(np.searchsorted(cuts, simulated, "right"), minlength=len(cuts) + 1) == 0

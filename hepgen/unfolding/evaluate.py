@@ -11,7 +11,7 @@ from hepgen.metrics.intervals import Interval, bootstrap, interval
 from hepgen.metrics.record import Metric, write_metrics
 from hepgen.plots.figures import Curves, Points, write_figure
 from hepgen.provenance import seed_for
-from hepgen.unfolding.dataset import read_data, read_data_truth, read_simulation
+from hepgen.unfolding.dataset import read_data_pairs, read_simulation
 from hepgen.unfolding.figures import (
     Spectra,
     iterations_figure,
@@ -39,7 +39,8 @@ def evaluate(
 
     The figure of merit is the triangular discriminator ×10³ between the unfolded and the true spectrum of the
     data, both of unit area within the bins (`hepgen.unfolding.dataset.bin_edges`), beside that of the prior and
-    of the data as measured, and the statistical floor.
+    of the data as measured, and the floor of two independent samples where the estimate and the truth are such.
+    The truth is that of all data events that pass at particle level, seen or not.
 
     Args:
         config: The run.
@@ -52,20 +53,15 @@ def evaluate(
         HepgenError: if the samples are unfit or do not belong to the results.
     """
     block = config.unfolding
-    samples = Samples(
-        block,
-        read_simulation(block, simulation_paths),
-        read_data(block, data_paths),
-        read_data_truth(block, data_paths),
-    )
+    samples = Samples(block, read_simulation(block, simulation_paths), read_data_pairs(block, data_paths))
     weights, spectra = read_results(samples, unfolded_files)
     scores = _Scores(samples, weights, spectra, seed_for(config.seed, "unfolding_evaluate"))
     write_metrics(output_folder / "metrics.json", scores.metrics())
-    figures = {f"unfolded_{s.name}": spectra_figure(s, block.data) for s in spectra}
+    figures = {f"unfolded_{s.name}": spectra_figure(s, block) for s in spectra}
     figures["triangular"] = scores.figure()
     figures["iterations"] = _iterations(spectra, scores)
     if weights:
-        base = samples.simulation.weights
+        base = samples.simulation.true_weights
         figures["weights"] = weights_figure({m: _mean_one(w[:, -1][:, base > 0]) for m, w in weights.items()})
     for name, figure in figures.items():
         write_figure(output_folder / "figures" / f"{name}.json", figure)
@@ -116,35 +112,34 @@ class _Scores:
         self, index: int, base: np.ndarray, drawn: np.ndarray, final: dict[str, np.ndarray]
     ) -> list[np.ndarray]:
         causes, effects, data_truth, data_reco = self.samples.bins[index]
-        bins = len(self.samples.edges[index]) + 1
-        truth, measured = (np.bincount(b, drawn, bins) for b in (data_truth, data_reco))
+        bins, data = len(self.samples.edges[index]) + 1, self.samples.data
+        true, seen = self.samples.simulation.pass_truth, self.samples.simulation.pass_reco
+        truth = np.bincount(data_truth, drawn * data.pass_truth, bins)
+        measured = np.bincount(data_reco, drawn * data.pass_reco, bins)
         levels: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for method, trainings in self.seeds.items():
             if method in final:
-                levels[0].extend(np.bincount(causes, w, bins) for w in final[method])
-                levels[1].extend(np.bincount(effects, w, bins) for w in final[method])
+                levels[0].extend(np.bincount(causes, w * true, bins) for w in final[method])
+                levels[1].extend(np.bincount(effects, w * seen, bins) for w in final[method])
             else:
-                response, prior = response_matrix(causes, effects, base, bins)
-                result = ibu(measured, response, prior, iterations=self.samples.block.methods[method].iterations)
+                response = response_matrix(causes, effects, base, bins, pass_truth=true, pass_reco=seen)
+                result = ibu(measured, *response, iterations=self.samples.block.methods[method].iterations)
                 levels[0].extend([result.unfolded[-1]] * trainings)
                 levels[1].extend([result.refolded[-1]] * trainings)
-        levels[0].extend([np.bincount(causes, base, bins), measured])
-        levels[1].extend([np.bincount(effects, base, bins), measured])
+        levels[0].extend([np.bincount(causes, base * true, bins), measured])
+        levels[1].extend([np.bincount(effects, base * seen, bins), measured])
         return [
             _thousand(np.array(estimates)[:, 1:-1], target[1:-1])
             for estimates, target in zip(levels, (truth, measured), strict=True)
         ]
 
     def floor(self, index: int, estimate: str) -> float:
-        """Floor ×10³ of an estimate of one observable, in the bins that the data or the prior populate."""
-        data = effective_events(self.samples.data.weights)
-        events = data
-        if estimate == PRIOR or estimate in self.seeds:
-            weights = self.weights.get(estimate)
-            used = self.samples.simulation.weights if weights is None else np.median(weights[:, -1], axis=0)
-            events = effective_events(used)
+        """Floor ×10³ of an estimate made of simulated events, in the bins that the data or the prior populate."""
+        simulation, data = self.samples.simulation, self.samples.data
+        used = simulation.weights if estimate == PRIOR else np.median(self.weights[estimate][:, -1], axis=0)
+        events = [effective_events(w) for w in (used * simulation.pass_truth, data.true_weights)]
         populated = (self.spectra[index].prior.values + self.spectra[index].truth.values) > 0
-        return 1e3 * triangular_floor(int(populated.sum()), events, data)
+        return 1e3 * triangular_floor(int(populated.sum()), *events)
 
     def interval(self, estimate: str, level: int, index: int | slice) -> Interval:
         """One observable's value and interval, or those of the mean over a slice of observables."""
@@ -157,29 +152,33 @@ class _Scores:
         """Every discriminator as a record; ``triangular_reco`` is the detector-level one."""
         records = []
         for estimate in self.nominal:
-            floors = [self.floor(index, estimate) for index in range(len(self.spectra))]
             common = {
                 "analysis": "unfolding", "sample": self.samples.block.data, "model": estimate,
-                "n": len(self.samples.data.weights), "seeds": self.seeds.get(estimate, 1),
+                "seeds": self.seeds.get(estimate, 1),
             }  # fmt: skip
             for level, metric in enumerate(("triangular", "triangular_reco")[: 1 if estimate == NONE else 2]):
-                found = [(f"{metric}_mean", slice(None), float(np.mean(floors)))]
-                found += [(f"{metric}/{s.name}", i, floors[i]) for i, s in enumerate(self.spectra)]
-                for name, index, floor in found:
+                floors: list[float | None] = [None] * (len(self.spectra) + 1)
+                # Other estimates share the events that they are compared with.
+                if level == 0 and (estimate == PRIOR or estimate in self.weights):
+                    each = [self.floor(index, estimate) for index in range(len(self.spectra))]
+                    floors = [float(np.mean(each)), *each]
+                indices = {f"{metric}_mean": slice(None)} | {
+                    f"{metric}/{s.name}": i for i, s in enumerate(self.spectra)
+                }
+                events = int((self.samples.data.pass_truth, self.samples.data.pass_reco)[level].sum())
+                for (name, index), floor in zip(indices.items(), floors, strict=True):
                     value, low, high = self.interval(estimate, level, index)
-                    records.append(
-                        Metric(metric=name, value=value, low=max(low, 0.0), high=high, floor=floor, **common)
-                    )
+                    bounds = {"value": value, "low": max(low, 0.0), "high": high, "floor": floor}
+                    records.append(Metric(metric=name, n=events, **bounds, **common))
         return records
 
     def figure(self) -> Points:
         """The truth-level discriminators side by side."""
         indices = range(len(self.spectra))
         return triangular_figure(
-            [s.name for s in self.spectra],
+            self.samples.block,
             {estimate: [self.interval(estimate, 0, index) for index in indices] for estimate in self.nominal},
             [self.floor(index, PRIOR) for index in indices],
-            {m: method.iterations for m, method in self.samples.block.methods.items()},
         )
 
 

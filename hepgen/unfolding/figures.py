@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hepgen.config import Config
+from hepgen.config import Config, Unfolding
+from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.histograms import Counts
 from hepgen.metrics.intervals import LEVEL, Interval
 from hepgen.observables import describe
@@ -22,6 +23,7 @@ __all__ = [
 
 WEIGHT_EDGES = np.linspace(0, 5, 101)
 DISCRIMINATOR = r"triangular discriminator $\times 10^3$"
+FLOOR = "floor of two independent samples"
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,25 @@ class Spectra:
 def figure_names(config: Config) -> list[str]:
     """The figures that an evaluation of this configuration writes."""
     block = config.unfolding
-    weighted = any(method.type == "omnifold" for method in block.methods.values())
     unfolded = [f"unfolded_{name}" for name in block.observables]
-    return [*unfolded, "triangular", "iterations", *(["weights"] if weighted else [])]
+    return [*unfolded, "triangular", "iterations", *(["weights"] if _reweights(block) else [])]
 
 
-def spectra_figure(spectra: Spectra, sample: str) -> Comparison:
+def _reweights(block: Unfolding) -> bool:
+    return any(method.type == "omnifold" for method in block.methods.values())
+
+
+def _not_retrained(block: Unfolding) -> list[str]:
+    """The note to intervals that leave out a part of OmniFold's."""
+    return ["OmniFold: networks not retrained on resampled data, a lower bound"] if _reweights(block) else []
+
+
+def spectra_figure(spectra: Spectra, block: Unfolding) -> Comparison:
     """One observable: truth, prior, data at detector level, and every method's last iteration."""
     histograms = [
-        _histogram(f"{sample}, truth", spectra.truth, spectra.edges, "reference"),
+        _histogram(f"{block.data}, truth", spectra.truth, spectra.edges, "reference"),
         _histogram("simulation, truth (prior)", spectra.prior, spectra.edges, "baseline"),
-        _histogram(f"{sample}, detector level", spectra.measured, spectra.edges, "data"),
+        _histogram(f"{block.data}, detector level", spectra.measured, spectra.edges, "data"),
     ]
     for name, result in spectra.methods.items():
         spread = result.values[:, -1].var(0, ddof=1) if len(result.values) > 1 else 0.0
@@ -90,23 +100,27 @@ def spectra_figure(spectra: Spectra, sample: str) -> Comparison:
         x=Axis(label=observable.axis_label),
         y=Axis(label=f"normalised to unit area{unit}"),
         ratio=Axis(label="ratio to truth", range=(0.5, 1.5)),
-        notes=["methods: median over seeds; errors: statistics of data and simulation, and the spread over seeds"],
+        notes=[
+            "methods: median over seeds; errors: statistics of data and simulation, and the spread over seeds",
+            *_not_retrained(block),
+        ],
     )
 
 
-def triangular_figure(
-    observables: list[str], series: dict[str, list[Interval]], floor: list[float], iterations: dict[str, int]
-) -> Points:
+def triangular_figure(block: Unfolding, series: dict[str, list[Interval]], floor: list[float]) -> Points:
     """The discriminator of every estimate of the truth, by observable."""
-    numbers = ", ".join(f"{name} {number}" for name, number in iterations.items())
+    numbers = ", ".join(f"{name} {method.iterations}" for name, method in block.methods.items())
     return Points(
         title="distance from the truth",
-        categories=[describe(name).label for name in observables],
+        categories=[describe(name).label for name in block.observables],
         series={label: [tuple(interval) for interval in intervals] for label, intervals in series.items()},
         floor=floor,
-        floor_label="statistical floor",
+        floor_label=FLOOR,
         y=Axis(label=DISCRIMINATOR, log=True),
-        notes=[f"iterations fixed beforehand: {numbers}; 68 % intervals: bootstrap of events and seeds"],
+        notes=[
+            f"iterations fixed beforehand: {numbers}; 68 % intervals: bootstrap of events and seeds",
+            *_not_retrained(block),
+        ],
     )
 
 
@@ -119,7 +133,7 @@ def iterations_figure(
         detector: Refolded result against data by method, shape (S, K): all that a measurement can see.
         truth: Unfolded result against truth, shape (S, K), for scoring only.
         prior: Detector-level and truth-level value of the simulation as it is, iteration 0.
-        floor: Statistical floor.
+        floor: Statistical floor of the prior at truth level.
     """
     lines = [_against_iteration(f"{m}, detector level", prior[0], values, "model") for m, values in detector.items()]
     lines += [_against_iteration(f"{m}, truth (scoring only)", prior[1], values, "cut") for m, values in truth.items()]
@@ -128,26 +142,31 @@ def iterations_figure(
         lines=lines,
         x=Axis(label="iteration"),
         y=Axis(label=DISCRIMINATOR, log=True),
-        markers=[Marker(label="statistical floor", at=floor, axis="y")],
+        markers=[Marker(label=FLOOR, at=floor, axis="y")],
         notes=["mean over observables; iteration 0 is the simulation as it is; no iteration is chosen by the truth"],
     )
 
 
 def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
     """Distribution of the last iteration's event weights by method, each of shape (S, n) and of mean one."""
-    lines = []
+    lines, sizes = [], []
     centers = (WEIGHT_EDGES[:-1] + WEIGHT_EDGES[1:]) / 2
     for method, of_seeds in weights.items():
         inside = np.minimum(of_seeds, WEIGHT_EDGES[-1])
         shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in inside])
         lines.append(_line(method, centers, shares, "model"))
+        effective = np.median([effective_events(w) for w in of_seeds])
+        sizes.append(f"{method} {effective:,.0f} of {of_seeds.shape[1]:,}")
     return Curves(
         title="event weights of the unfolded simulation",
         lines=lines,
         x=Axis(label="event weight"),
         y=Axis(label="fraction of events"),
         markers=[Marker(label="unchanged", at=1.0, axis="x")],
-        notes=["the last bin holds all larger weights"],
+        notes=[
+            "the last bin holds all larger weights",
+            r"effective sample size $(\sum w)^2 / \sum w^2$, median over seeds: " + ", ".join(sizes),
+        ],
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from hepgen.errors import HepgenError
 
-__all__ = ["BinnedResult", "ibu", "response_matrix", "simulation_covariance"]
+__all__ = ["BinnedResult", "Response", "ibu", "response_matrix", "simulation_covariance"]
 
 
 class BinnedResult(NamedTuple):
@@ -23,9 +23,29 @@ class BinnedResult(NamedTuple):
     refolded: np.ndarray
 
 
+class Response(NamedTuple):
+    """What a simulation says about the detector, the first arguments of `ibu` after the data.
+
+    Attributes:
+        matrix: P(effect i | cause j) at [i, j], whose columns add up to the efficiency, shape (E, C).
+        prior: Truth-level contents, shape (C,).
+        purity: Share of the detector-level contents that is no fake, shape (E,); 1 where there are none.
+    """
+
+    matrix: np.ndarray
+    prior: np.ndarray
+    purity: np.ndarray
+
+
 def response_matrix(
-    causes: np.ndarray, effects: np.ndarray, weights: np.ndarray, bins: int, *, pass_reco: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+    causes: np.ndarray,
+    effects: np.ndarray,
+    weights: np.ndarray,
+    bins: int,
+    *,
+    pass_truth: np.ndarray | None = None,
+    pass_reco: np.ndarray | None = None,
+) -> Response:
     """Estimate the response from simulated pairs.
 
     Args:
@@ -34,22 +54,23 @@ def response_matrix(
         effects: Detector-level bin of every event, shape (n,).
         weights: Event weights, shape (n,).
         bins: Bins on either level, under- and overflow included.
-        pass_reco: Which events are seen at detector level, shape (n,); all by default.
-
-    Returns:
-        P(effect i | cause j) at [i, j], whose columns add up to the efficiency, and the truth-level
-        contents, which serve as the prior.
+        pass_truth: Which events pass at particle level, shape (n,); the others are fakes; all by default.
+        pass_reco: Which events are seen at detector level, shape (n,); the others are misses; all by default.
     """
-    prior = np.bincount(causes, weights, bins)
-    seen = weights if pass_reco is None else weights * pass_reco
-    joint = np.bincount(effects * bins + causes, seen, bins * bins).reshape(bins, bins)
-    return np.divide(joint, prior, out=np.zeros_like(joint), where=prior > 0), prior
+    true = weights if pass_truth is None else weights * pass_truth
+    seen, both = (w if pass_reco is None else w * pass_reco for w in (weights, true))
+    prior, measured = np.bincount(causes, true, bins), np.bincount(effects, seen, bins)
+    joint = np.bincount(effects * bins + causes, both, bins * bins).reshape(bins, bins)
+    genuine = np.bincount(effects, both, bins)
+    purity = np.divide(genuine, measured, out=np.ones_like(measured), where=measured > 0)
+    return Response(_over(joint, prior), prior, purity)
 
 
 def ibu(
     data: np.ndarray,
     response: np.ndarray,
     prior: np.ndarray,
+    purity: np.ndarray | float = 1.0,
     *,
     iterations: int,
     data_variance: np.ndarray | None = None,
@@ -58,7 +79,7 @@ def ibu(
     """Unfold by repeated use of Bayes' theorem (Richardson–Lucy).
 
     Each iteration takes the last one's result as its prior. The covariance is the data's, propagated through
-    all iterations with the derivatives of Adye.
+    all iterations with the derivatives of Adye. Fakes are taken from the data by their simulated share of every bin.
 
     References:
         D'Agostini, "A multidimensional unfolding method based on Bayes' theorem", 1995, NIM A 362, 487;
@@ -68,6 +89,7 @@ def ibu(
         data: Detector-level contents, shape (E,).
         response: P(effect | cause), shape (E, C).
         prior: Truth-level contents or shape, shape (C,), scaled to the data. Causes of zero prior stay at zero.
+        purity: Share of the data that is no fake, shape (E,).
         iterations: How often to iterate.
         data_variance: Variances of the data, shape (E,); Poisson by default.
         efficiency: P(seen | cause), shape (C,); by default the sums of the response's columns.
@@ -79,7 +101,8 @@ def ibu(
         if not np.sum(contents) > 0:
             msg = f"iterative Bayesian unfolding: the {what} have no events; check the selection and the weights"
             raise HepgenError(msg)
-    variance = data if data_variance is None else data_variance
+    variance = purity**2 * (data if data_variance is None else data_variance)
+    data = purity * data
     efficiency = response.sum(0) if efficiency is None else efficiency
     spectrum = np.sum(data) * prior / np.sum(prior)
     jacobian = np.zeros(response.shape)
@@ -94,7 +117,7 @@ def ibu(
             )
         jacobian = jacobian + unfolding
         spectrum = updated
-        steps.append((spectrum, jacobian.T @ (variance[:, None] * jacobian), response @ spectrum))
+        steps.append((spectrum, jacobian.T @ (variance[:, None] * jacobian), _over(response @ spectrum, purity)))
     return BinnedResult(*(np.stack(parts) for parts in zip(*steps, strict=True)))
 
 
@@ -104,6 +127,8 @@ def simulation_covariance(
     weights: np.ndarray,
     data: np.ndarray,
     *,
+    pass_truth: np.ndarray | None = None,
+    pass_reco: np.ndarray | None = None,
     iterations: int,
     replicas: int = 50,
     seed: int,
@@ -115,6 +140,7 @@ def simulation_covariance(
         effects: Detector-level bins, shape (n,).
         weights: Event weights, shape (n,).
         data: Detector-level contents, shape (C,), as many bins as there are causes.
+        pass_truth, pass_reco: As in `response_matrix`.
         iterations: As in `ibu`.
         replicas: Bootstrap replicas.
         seed: Fixes them.
@@ -125,8 +151,9 @@ def simulation_covariance(
     rng = np.random.default_rng(seed)
     spectra = []
     for _ in range(replicas):
-        response, prior = response_matrix(causes, effects, weights * rng.poisson(1, len(weights)), len(data))
-        spectra.append(ibu(data, response, prior, iterations=iterations).unfolded)
+        drawn = weights * rng.poisson(1, len(weights))
+        response = response_matrix(causes, effects, drawn, len(data), pass_truth=pass_truth, pass_reco=pass_reco)
+        spectra.append(ibu(data, *response, iterations=iterations).unfolded)
     deviations = np.stack(spectra, axis=1) - np.mean(spectra, axis=0)[:, None]
     return np.einsum("krc,krd->kcd", deviations, deviations) / (replicas - 1)
 

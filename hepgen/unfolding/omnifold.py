@@ -25,8 +25,8 @@ class OmniFoldResult(NamedTuple):
     """Outcome of K iterations on n simulated events.
 
     Attributes:
-        weights: Factors that multiply the simulation's own weights, shape (K, n). Their mean over the events
-            seen at detector level is one, so that the shape is unfolded and the yield is left to the caller.
+        weights: Factors that multiply the simulation's own weights, shape (K, n), one for fakes. Their mean over the
+            events seen at detector level is one, so that the shape is unfolded and the yield is left to the caller.
         clamped: Logits that were cut off at ±`LOGIT_LIMIT` in the detector-level and the truth-level step, (K, 2).
     """
 
@@ -87,6 +87,7 @@ def omnifold(
     iterations: int = 5,
     simulation_weights: np.ndarray | None = None,
     data_weights: np.ndarray | None = None,
+    pass_truth: np.ndarray | None = None,
     pass_reco: np.ndarray | None = None,
     reweighter: Reweighter | None = None,
     seed: int,
@@ -96,11 +97,14 @@ def omnifold(
     Every iteration first learns detector-level weights ω that turn the simulation into the data, then
     truth-level weights ν(t) = E[ω | t], which are a function of the truth. Both ratios are learnt afresh;
     ν is always relative to the original simulation, so that the networks' noise does not pile up.
-    Simulated events that are not seen at detector level take E[ω | t] of those that are.
+    Simulated events that are not seen at detector level (misses) take E[ω | t] of those that are. Those that
+    are seen but have no truth (fakes) keep their weight and take part in the first step only: the share of fakes
+    in the data is that of the simulation, their distribution too.
 
     References:
         Andreassen, Komiske, Metodiev, Nachman, Thaler, "OmniFold: a method to simultaneously unfold all
-        observables", 2019, arXiv:1911.09107.
+        observables", 2019, arXiv:1911.09107; misses and fakes: Andreassen, Komiske, Metodiev, Nachman, Suresh,
+        Thaler, "Scaffolding simulations with deep learning for high-dimensional deconvolution", 2021, arXiv:2105.04448.
 
     Args:
         simulation_truth: Truth-level observables of the simulated events, shape (n, d).
@@ -109,16 +113,20 @@ def omnifold(
         iterations: How often to iterate.
         simulation_weights: Shape (n,), not negative; one by default.
         data_weights: Shape (m,), not negative; one by default.
-        pass_reco: Which simulated events are seen at detector level, shape (n,); all by default. The
-            observables of the others must be finite, but their values do not matter.
+        pass_truth: Which simulated events pass at particle level, shape (n,); all by default. The particle-level
+            observables of the others are not used.
+        pass_reco: Which simulated events are seen at detector level, shape (n,); all by default. The detector-level
+            observables of the others are not used.
         reweighter: The classifier and its training.
         seed: Fixes every random number.
     """
     reweight = reweighter or Reweighter()
-    seen = np.ones(len(simulation_truth), dtype=bool) if pass_reco is None else np.asarray(pass_reco, dtype=bool)
+    everything = np.ones(len(simulation_truth), dtype=bool)
+    true, seen = (everything if p is None else p for p in (pass_truth, pass_reco))
+    both, missed = true & seen, true & ~seen
     base = np.ones(len(seen)) if simulation_weights is None else simulation_weights
     target = np.ones(len(data_reco)) if data_weights is None else data_weights
-    truth = _standardised(simulation_truth)
+    truth = _standardised(simulation_truth[true])
     reco = _standardised(data_reco, simulation_reco[seen])
     weights, clamped, nu = [], [], np.ones(len(seen))
     for iteration in range(iterations):
@@ -126,13 +134,15 @@ def omnifold(
         omega, cut_reco = _detector_step(reweight, reco, target, (base * nu)[seen], seeds[0])
         pull = np.empty(len(seen))
         pull[seen] = nu[seen] * omega
-        if not seen.all():
-            pull[~seen] = _expectation(reweight, truth[seen], pull[seen], base[seen], truth[~seen], seeds[1])[0]
-        nu, cut_truth = _expectation(reweight, truth, pull, base, truth, seeds[2])
-        nu *= base[seen].sum() / (base * nu)[seen].sum()
+        if missed.any():
+            known, unknown = truth[both[true]], truth[missed[true]]
+            pull[missed] = _expectation(reweight, known, pull[both], base[both], unknown, seeds[1])[0]
+        nu = np.ones(len(seen))
+        nu[true], cut_truth = _expectation(reweight, truth, pull[true], base[true], truth, seeds[2])
+        nu[true] *= base[both].sum() / (base * nu)[both].sum()
         weights.append(nu)
         clamped.append((cut_reco, cut_truth))
-        _report(iteration, iterations, base * nu, nu, clamped[-1])
+        _report(iteration, iterations, (base * nu)[true], nu[true], clamped[-1])
     return OmniFoldResult(np.stack(weights), np.array(clamped))
 
 

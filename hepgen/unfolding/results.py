@@ -11,7 +11,7 @@ from hepgen.config import Unfolding
 from hepgen.errors import HepgenError
 from hepgen.metrics.histograms import Counts, count
 from hepgen.storage import open_h5
-from hepgen.unfolding.dataset import Level, Simulation, bin_edges
+from hepgen.unfolding.dataset import Pairs, bin_edges
 from hepgen.unfolding.figures import Spectra, Unfolded
 
 __all__ = ["KIND", "Samples", "read_results"]
@@ -26,25 +26,23 @@ class Samples:
     Attributes:
         block: The configuration's unfolding block.
         simulation: The pairs that the methods learnt from.
-        data: The data at detector level.
-        truth: The same events at truth level.
+        data: The data with their truth; the methods saw the detector level of the events that pass there.
     """
 
     block: Unfolding
-    simulation: Simulation
-    data: Level
-    truth: Level
+    simulation: Pairs
+    data: Pairs
 
     @cached_property
     def edges(self) -> list[np.ndarray]:
         """Edges of every observable's bins."""
-        columns = zip(self.block.observables, self.simulation.truth.T, strict=True)
+        columns = zip(self.block.observables, self.simulation.truth[self.simulation.pass_truth].T, strict=True)
         return [bin_edges(name, self.block.bins, x) for name, x in columns]
 
     @cached_property
     def bins(self) -> list[tuple[np.ndarray, ...]]:
-        """Bins of truth and reco of the simulation, then of the data, by observable."""
-        levels = (self.simulation.truth, self.simulation.reco, self.truth.values, self.data.values)
+        """Bins of truth and reco of the simulation, then of the data, by observable; any bin for misses and fakes."""
+        levels = (self.simulation.truth, self.simulation.reco, self.data.truth, self.data.reco)
         return [tuple(np.searchsorted(e, x[:, i], "right") for x in levels) for i, e in enumerate(self.edges)]
 
 
@@ -114,27 +112,30 @@ def _from_weights(samples: Samples, weights: np.ndarray, index: int) -> Unfolded
     the least that they can contribute: the networks are not trained anew on resampled data.
     """
     truth, reco = samples.bins[index][:2]
-    bins = len(samples.edges[index]) + 1
+    bins, simulation = len(samples.edges[index]) + 1, samples.simulation
     values, squares, refolded = (
-        np.array([[np.bincount(b, w**power, bins)[1:-1] for w in of_seed] for of_seed in weights])
-        for b, power in ((truth, 1), (truth, 2), (reco, 1))
+        np.array([[np.bincount(b, passed * w**power, bins)[1:-1] for w in of_seed] for of_seed in weights])
+        for b, passed, power in (
+            (truth, simulation.pass_truth, 1),
+            (truth, simulation.pass_truth, 2),
+            (reco, simulation.pass_reco, 1),
+        )
     )
-    return Unfolded(
-        values, squares + values * (np.square(samples.data.weights).sum() / samples.data.weights.sum()), refolded
-    )
+    measured = samples.data.seen_weights
+    return Unfolded(values, squares + values * (np.square(measured).sum() / measured.sum()), refolded)
 
 
 def _spectra(samples: Samples, index: int, methods: dict[str, Unfolded]) -> Spectra:
     def inner(values: np.ndarray, weights: np.ndarray) -> Counts:
         return Counts(*(part[1:-1] for part in count(values[:, index], samples.edges[index], weights)))
 
-    simulation, data, truth = samples.simulation, samples.data, samples.truth
+    simulation, data = samples.simulation, samples.data
     return Spectra(
         samples.block.observables[index],
         samples.edges[index],
-        inner(truth.values, truth.weights),
-        inner(data.values, data.weights),
-        inner(simulation.truth, simulation.weights),
-        inner(simulation.reco, simulation.weights),
+        inner(data.truth, data.true_weights),
+        inner(data.reco, data.seen_weights),
+        inner(simulation.truth, simulation.true_weights),
+        inner(simulation.reco, simulation.seen_weights),
         methods,
     )

@@ -11,7 +11,7 @@ from hepgen.metrics.histograms import count
 from hepgen.plan import provenance
 from hepgen.registry import unknown_name
 from hepgen.storage import create_h5
-from hepgen.unfolding.dataset import Level, Simulation, bin_edges, read_data, read_simulation, warn_uncovered
+from hepgen.unfolding.dataset import Level, Pairs, bin_edges, read_data, read_simulation, warn_uncovered
 from hepgen.unfolding.ibu import ibu, response_matrix, simulation_covariance
 from hepgen.unfolding.omnifold import Reweighter, omnifold
 from hepgen.unfolding.results import KIND
@@ -31,7 +31,8 @@ def unfold(
     """Write one method's result for every iteration.
 
     OmniFold leaves ``weights`` (iterations, n), the full weights of the simulated events, which multiply their
-    truth level to give the data's in shape, and in yield after multiplication by the attribute ``normalisation``.
+    truth level to give the data's in shape, and in yield after multiplication by the attribute ``normalisation``;
+    those of fakes, which have no truth level, count at detector level only.
     IBU leaves a group per observable with ``edges``, ``unfolded`` (iterations, bins + 2), its ``covariance`` and
     ``refolded``, the first and last bin being the underflow and the overflow.
 
@@ -52,7 +53,8 @@ def unfold(
         raise unknown_name("unfolding method", method, block.methods)
     settings = block.methods[method]
     simulation, data = read_simulation(block, simulation_paths), read_data(block, data_paths)
-    edges = [bin_edges(name, block.bins, x) for name, x in zip(block.observables, simulation.truth.T, strict=True)]
+    truth = simulation.truth[simulation.pass_truth]
+    edges = [bin_edges(name, block.bins, x) for name, x in zip(block.observables, truth.T, strict=True)]
     warn_uncovered(block.observables, edges, simulation, data)
     with create_h5(output, KIND, provenance(config, "unfolding_unfold", method)) as file:
         file.attrs.update(method=method, seed=seed, type=settings.type)
@@ -64,7 +66,7 @@ def unfold(
 
 
 def _omnifold(
-    file: h5py.File, settings: UnfoldingMethod, simulation: Simulation, data: Level, seed: int, device: str
+    file: h5py.File, settings: UnfoldingMethod, simulation: Pairs, data: Level, seed: int, device: str
 ) -> None:
     result = omnifold(
         simulation.truth,
@@ -73,18 +75,20 @@ def _omnifold(
         iterations=settings.iterations,
         simulation_weights=simulation.weights,
         data_weights=data.weights,
+        pass_truth=simulation.pass_truth,
+        pass_reco=simulation.pass_reco,
         reweighter=Reweighter(settings.classifier, settings.settings, settings.training, device),
         seed=seed,
     )
     file.create_dataset("weights", data=simulation.weights * result.weights, track_times=False)
     file.create_dataset("clamped", data=result.clamped, track_times=False)
-    file.attrs["normalisation"] = data.weights.sum() / simulation.weights.sum()
+    file.attrs["normalisation"] = data.weights.sum() / simulation.seen_weights.sum()
 
 
 def _ibu(
     group: h5py.Group,
     settings: UnfoldingMethod,
-    simulation: Simulation,
+    simulation: Pairs,
     data: Level,
     index: int,
     edges: np.ndarray,
@@ -92,10 +96,11 @@ def _ibu(
 ) -> None:
     causes, effects = (np.searchsorted(edges, x[:, index], "right") for x in (simulation.truth, simulation.reco))
     measured = count(data.values[:, index], edges, data.weights)
-    response, prior = response_matrix(causes, effects, simulation.weights, len(edges) + 1)
-    result = ibu(measured.values, response, prior, iterations=settings.iterations, data_variance=measured.variances)
+    passed = {"pass_truth": simulation.pass_truth, "pass_reco": simulation.pass_reco}
+    response = response_matrix(causes, effects, simulation.weights, len(edges) + 1, **passed)
+    result = ibu(measured.values, *response, iterations=settings.iterations, data_variance=measured.variances)
     covariance = result.covariance + simulation_covariance(
-        causes, effects, simulation.weights, measured.values, iterations=settings.iterations, seed=seed
+        causes, effects, simulation.weights, measured.values, iterations=settings.iterations, seed=seed, **passed
     )
     parts = {"edges": edges, "unfolded": result.unfolded, "covariance": covariance, "refolded": result.refolded}
     for name, values in parts.items():

@@ -61,8 +61,8 @@ def test_too_few_events(config, tmp_path):
 
 def test_unknown_feature(settings, paths):
     settings["generation"]["features"][0] = "pt_j0"
-    with pytest.raises(HepgenError, match="unknown observable 'pt_j0'"):
-        read_split(parse(settings).generation, 1, paths)
+    with pytest.raises(HepgenError, match="unknown observable of sample 'qcd' 'pt_j0'"):
+        parse(settings)
 
 
 def test_derived_observables_need_all_kinematics():

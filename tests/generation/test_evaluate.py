@@ -57,7 +57,7 @@ def test_speed_is_that_of_the_jobs(evaluated):
 
 def test_speed_is_not_compared_without_timings(config, settings, tmp_path):
     assert simulation_rate(config, []) == {}
-    arrays = {"source": "arrays", "path": "a.npy", "columns": {"mjj": 0}}
+    arrays = {"source": "arrays", "path": "a.npy", "columns": dict.fromkeys(settings["generation"]["features"], 0)}
     settings["samples"]["qcd"] = arrays
     assert simulation_rate(parse(settings), [write_benchmark(tmp_path / "a.tsv", 1.0)]) == {}
 

@@ -21,10 +21,10 @@ class Project:
 
     root: Path
 
-    def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess:
+    def snakemake(self, *arguments: str, cores: int = 2, check: bool = True) -> subprocess.CompletedProcess:
         """Run snakemake here, with the copy's code and with the small configuration."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2", "--configfile", "config.yaml"]
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", str(cores), "--configfile", "config.yaml"]
         result = subprocess.run(
             command, cwd=self.root, env={**os.environ, "PATH": path, "PYTHONPATH": str(self.root)},
             capture_output=True, text=True, check=False,
