@@ -57,9 +57,8 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
     for file in files:
         if file.suffix == ".h5":
             chunks[describe_h5(file)[1]].append(file)
-    metrics = [
-        metric for name, paths in chunks.items() for metric in _sample_metrics(name, read_tables(paths, unseen=True))
-    ]
+    tables = {name: read_tables(paths, unseen=True) for name, paths in chunks.items()}
+    metrics = [metric for name, table in tables.items() for metric in _sample_metrics(name, table)]
     for file in files:
         if file.suffix == ".json":
             metrics += read_metrics(file)

@@ -49,3 +49,13 @@ def test_a_damaged_metrics_file_is_an_error_and_leaves_nothing(files, tmp_path):
     with pytest.raises(HepgenError, match=r"tagging\.json"):
         summarize(CONFIG, files, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_medians_leave_out_the_level_that_an_event_lacks(tmp_path):
+    reco, truth = np.arange(10.0), np.arange(10.0) + 100
+    reco[:4] = truth[7:] = np.nan
+    passed = {"pass_reco": np.isfinite(reco), "pass_truth": np.isfinite(truth)}
+    write_table(tmp_path / "z.h5", [Table({"mjj": reco, **passed}, {"mjj": truth})], stamp({"name": "mine"}, []))
+    summarize(CONFIG, [tmp_path / "z.h5"], tmp_path / "out")
+    found = {m.metric: (m.value, m.n) for m in read_metrics(tmp_path / "out/metrics.json")}
+    assert found == {"events": (10, 10), "median mjj": (6.5, 6), "truth median mjj": (103, 7)}

@@ -107,10 +107,6 @@ def _read(config: Config, score_files: list[Path], events: int) -> dict[str, Res
 def _all_scores(config: Config, results: dict[str, Results], table: Table) -> dict[str, np.ndarray]:
     """Scores of shape (trainings, n) by model, then by cut."""
     scores = {name: np.stack([result.scores[s] for s in config.tagging.seeds]) for name, result in results.items()}
-    both = sorted(set(scores) & set(config.tagging.cuts))
-    if both:
-        msg = f"tagging.cuts: {both[0]!r} is also the name of a model; rename the cut"
-        raise HepgenError(msg)
     return scores | {name: _cut(cut, table)[None] for name, cut in config.tagging.cuts.items()}
 
 

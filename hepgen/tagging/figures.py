@@ -165,9 +165,7 @@ def passing(score: np.ndarray, weight: np.ndarray, rejection: float) -> np.ndarr
     return score >= _quantile(score, weight, rejection)
 
 
-def score_histograms(
-    scorer: Scorer, seed: int, label: np.ndarray, weight: np.ndarray, bins: int = 40
-) -> Comparison:
+def score_histograms(scorer: Scorer, seed: int, label: np.ndarray, weight: np.ndarray, bins: int = 40) -> Comparison:
     """Score of background and of signal events between the 0.1 % and 99.9 % quantiles.
 
     Args:

@@ -150,27 +150,27 @@ class _Scores:
 
     def metrics(self) -> list[Metric]:
         """Every discriminator as a record; ``triangular_reco`` is the detector-level one."""
+        data = self.samples.data
+        events = [int(passed.sum()) for passed in (data.pass_truth, data.pass_reco)]
         records = []
         for estimate in self.nominal:
-            common = {
-                "analysis": "unfolding", "sample": self.samples.block.data, "model": estimate,
-                "seeds": self.seeds.get(estimate, 1),
-            }  # fmt: skip
+            seeds = self.seeds.get(estimate, 1)
+            common = {"analysis": "unfolding", "sample": self.samples.block.data, "model": estimate, "seeds": seeds}
             for level, metric in enumerate(("triangular", "triangular_reco")[: 1 if estimate == NONE else 2]):
-                floors: list[float | None] = [None] * (len(self.spectra) + 1)
-                # Other estimates share the events that they are compared with.
-                if level == 0 and (estimate == PRIOR or estimate in self.weights):
-                    each = [self.floor(index, estimate) for index in range(len(self.spectra))]
-                    floors = [float(np.mean(each)), *each]
-                indices = {f"{metric}_mean": slice(None)} | {
-                    f"{metric}/{s.name}": i for i, s in enumerate(self.spectra)
-                }
-                events = int((self.samples.data.pass_truth, self.samples.data.pass_reco)[level].sum())
-                for (name, index), floor in zip(indices.items(), floors, strict=True):
+                names = [f"{metric}_mean", *(f"{metric}/{s.name}" for s in self.spectra)]
+                indices = [slice(None), *range(len(self.spectra))]
+                for name, index, floor in zip(names, indices, self._floors(estimate, level), strict=True):
                     value, low, high = self.interval(estimate, level, index)
-                    bounds = {"value": value, "low": max(low, 0.0), "high": high, "floor": floor}
-                    records.append(Metric(metric=name, n=events, **bounds, **common))
+                    numbers = {"value": value, "low": max(low, 0.0), "high": high, "floor": floor, "n": events[level]}
+                    records.append(Metric(metric=name, **numbers, **common))
         return records
+
+    def _floors(self, estimate: str, level: int) -> list[float | None]:
+        """The mean floor and that of every observable; None for estimates that share events with their target."""
+        if level == 1 or not (estimate == PRIOR or estimate in self.weights):
+            return [None] * (len(self.spectra) + 1)
+        floors = [self.floor(index, estimate) for index in range(len(self.spectra))]
+        return [float(np.mean(floors)), *floors]
 
     def figure(self) -> Points:
         """The truth-level discriminators side by side."""

@@ -140,7 +140,8 @@ def simulation_covariance(
         effects: Detector-level bins, shape (n,).
         weights: Event weights, shape (n,).
         data: Detector-level contents, shape (C,), as many bins as there are causes.
-        pass_truth, pass_reco: As in `response_matrix`.
+        pass_truth: As in `response_matrix`.
+        pass_reco: As in `response_matrix`.
         iterations: As in `ibu`.
         replicas: Bootstrap replicas.
         seed: Fixes them.

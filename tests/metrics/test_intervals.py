@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy.stats import binom
 
 from hepgen.errors import HepgenError
-from hepgen.metrics.intervals import LEVEL, bootstrap, interval
+from hepgen.metrics.intervals import LEVEL, Interval, bootstrap, interval, inverse
 
 
 def test_a_bootstrap_draws_within_strata():
@@ -50,6 +51,46 @@ def test_a_single_training_has_the_error_of_the_events_alone():
     result = interval(np.array([2.0]), replicas, seed=1)
     assert result.value == 2.0
     assert result.high - result.low == pytest.approx(2, rel=0.06)  # ±1σ; three times the error of a quantile of 4,000
+
+
+def test_an_interval_ends_where_no_value_is_possible():
+    replicas = np.random.default_rng(1).normal(0.9, 0.5, (1000, 1))
+    result = interval(np.array([0.9]), replicas, seed=1, support=(0.6, 1))
+    assert result == (0.9, 0.6, 1)
+
+
+def test_one_passing_event_or_none_is_known_to_a_factor():
+    """Jeffreys' interval of one event, [0.417, 2.593] for a Poisson mean; the bootstrap knows of no spread."""
+    value, low, high = inverse(Interval(1e-4, 1e-4, 1e-4), 10_000)
+    assert value == pytest.approx(10_000)
+    assert low == pytest.approx(10_000 / 2.593, rel=1e-3)
+    assert high == pytest.approx(10_000 / 0.417, rel=1e-3)
+
+
+def test_an_inverse_stays_between_no_rejection_and_what_one_event_can_tell():
+    value, low, high = inverse(Interval(0.5, -0.2, 1.3), 100)
+    assert (value, low) == (2, 1)
+    assert high == pytest.approx(100 / 0.417, rel=0.02)
+    assert inverse(Interval(1.0, 1.0, 1.0), 100)[:2] == (1, 1)
+
+
+def test_coverage_of_a_rejection():
+    """However few background events pass, the interval covers the true rejection in 68 % of experiments or more.
+
+    The coverage is exact, from all counts and their probabilities. Counts being whole, that of any interval swings
+    about its level; so it is held for the mean over 1 to 100 expected events, and within 8 % for each.
+    """
+    events, expected = 2000, np.geomspace(1, 100, 100)
+    covered = np.zeros(100)
+    for count in range(200):
+        efficiency = max(count, 1) / events
+        error = np.sqrt(efficiency * (1 - efficiency) / events) if count else 0.0
+        result = inverse(Interval(efficiency, efficiency - error, efficiency + error), events)
+        inside = (result.low <= events / expected) & (events / expected <= result.high)
+        covered += inside * binom.pmf(count, events, expected / events)
+    assert covered.mean() > LEVEL
+    assert covered.min() > LEVEL - 0.08
+    assert covered[expected > 10].mean() == pytest.approx(LEVEL, abs=0.04)
 
 
 def test_values_that_are_not_finite_are_refused():

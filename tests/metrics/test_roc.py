@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from hepgen.errors import HepgenError
-from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, Ranking
+from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS, Ranking
 
 
 @pytest.fixture
@@ -65,6 +65,22 @@ def test_a_floor_is_needed():
     roc = Ranking(score, label).roc()
     assert roc.max_sic(efficiency=FLOOR_PUBLISHED) > 2
     assert roc.max_sic(events=FLOOR_EVENTS) < 1.3
+
+
+def test_the_published_floor_holds_on_small_samples():
+    """One background event of 1,000 passes the published efficiency, but is too few; six are enough."""
+    for passing, best in ((1, 1.0), (5, 1.0), (6, np.sqrt(1000 / 6))):
+        label = np.repeat([0, 1, 0], [passing, 50, 1000 - passing])
+        score = np.repeat([2.0, 2.0, 0.0], [passing, 50, 1000 - passing])
+        roc = Ranking(score, label).roc()
+        assert roc.max_sic(efficiency=FLOOR_PUBLISHED, events=FLOOR_PUBLISHED_EVENTS) == pytest.approx(best)
+
+
+def test_the_tightest_cut_that_reaches_an_efficiency_is_taken():
+    """Background between the second and the third signal event costs nothing at εS = 2/4, but all at 3/4."""
+    label = np.array([1, 1, 0, 0, 1, 1, 0, 0])
+    roc = Ranking(-np.arange(8.0), label).roc()
+    np.testing.assert_array_equal(roc.background_at(np.array([0.25, 0.5, 0.51, 0.75, 1])), [0, 0, 0.5, 0.5, 0.5])
 
 
 def test_rejection_is_bounded_by_the_events_there_are():

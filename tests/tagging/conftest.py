@@ -53,7 +53,7 @@ def paths(tmp_path_factory):
 def settings():
     """The content of the analysis's configuration file."""
     training = {"epochs": 3, "batch_size": 128}
-    arrays = {"source": "arrays", "path": "unused.npy", "columns": {"mjj": 0}}
+    arrays = {"source": "arrays", "path": "unused.npy", "columns": {name: i for i, name in enumerate(["mjj", *INPUTS])}}
     return {
         "samples": {"qcd": arrays, "signal": arrays},
         "tagging": {

@@ -50,6 +50,30 @@ def test_curves_end_where_no_background_is_left(rng):
     assert min(line.x) == pytest.approx(0.51, abs=0.02)
 
 
+def test_a_perfect_score_has_no_curve(rng):
+    label = np.arange(N) % 2
+    for curves in (figures.roc_curves, figures.sic_curves):
+        perfect, random, *_ = curves([scorer([label + rng.random(N)])]).lines
+        assert not perfect.x
+        assert random.label == "random"
+
+
+def test_the_floors_of_a_small_sample_are_numbers_of_events(rng):
+    """Of 10,000 background events the published efficiency leaves none; the line is drawn at 6 of them."""
+    *_, published, events = figures.sic_curves([scorer([rng.random(N)])]).lines
+    for line, floor in ((published, 6e-4), (events, 2.5e-3)):
+        assert line.y[-1] / line.x[-1] == pytest.approx(1 / np.sqrt(floor))
+        assert f"{floor:.2g}" in line.label
+
+
+@pytest.mark.parametrize("rejection", [0.5, 0.9, 0.99])
+def test_a_cut_rejects_a_fraction_of_the_weight(rng, rejection):
+    score = rng.random(N)
+    left = figures.passing(score, score**3, rejection)
+    # To within one event of the largest weight.
+    assert np.sum(score[left] ** 3) / np.sum(score**3) == pytest.approx(1 - rejection, abs=4 / N)
+
+
 def test_a_score_that_does_not_know_the_mass_has_a_flat_profile(rng, mass):
     line = figures.mass_profile([scorer([rng.random(N)])], mass, np.ones(N), MASS).lines[0]
     # The median of 2,000 uniform numbers has an error of 0.5/√2000 = 0.011; four of these.
@@ -81,6 +105,7 @@ def test_a_random_cut_leaves_the_mass_spectrum_alone(rng, mass):
 
 def test_score_histograms_have_unit_area(rng):
     label = np.arange(N) % 2
-    figure = figures.score_histograms(scorer([rng.normal(label, 1)]), label, np.ones(N))
+    figure = figures.score_histograms(scorer([rng.normal(label, 1)]), 7, label, np.ones(N))
+    assert figure.notes == ["training with seed 7"]
     for histogram in figure.histograms:
         assert np.sum(np.array(histogram.values) * np.diff(figure.edges)) == pytest.approx(1, abs=0.01)

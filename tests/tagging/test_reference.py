@@ -41,7 +41,7 @@ def analysis(arrays, tmp_path_factory):
         },
         "supervised": {"type": "gradient_boosting", "inputs": INPUTS, "settings": {"rounds": 100}},
     }
-    sample = {"source": "arrays", "path": "unused.npy", "columns": {"mjj": 0}}
+    sample = {"source": "arrays", "path": "unused.npy", "columns": {name: i for i, name in enumerate(COLUMNS)}}
     tagging = {
         "samples": ["training", "signal"],
         "test": ["validation"],

@@ -45,9 +45,20 @@ def test_every_figure_of_merit_has_an_interval_a_null_and_a_floor(config, produc
     }
     for metric in metrics:
         assert metric.low <= metric.value <= metric.high
+        if metric.metric.startswith("rejection/"):
+            assert 1 <= metric.low < metric.high
         assert metric.null is not None
         assert metric.floor is not None
         assert metric.seeds == (1 if metric.model == "tau21_cut" else 2)
+
+
+def test_figures_of_single_trainings_show_the_first_seed(config, products):
+    histograms, images = (read_figure(products / f"figures/{name}_conv.json") for name in ("scores", "reconstruction"))
+    assert histograms.notes == ["training with seed 1"]
+    assert images.title.endswith("training with seed 1")
+    with open_h5(products / "scores/conv/1.h5", "scores") as file:
+        expected = file["images/background/reconstruction"][0]
+    np.testing.assert_array_equal(images.rows[1][0].values, expected)
 
 
 def test_taggers_find_the_signal(products):

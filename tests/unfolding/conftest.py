@@ -20,6 +20,14 @@ def toy_table(n, seed, *, nature=False):
     return Table(reco, truth)
 
 
+def selected(table):
+    """The events with a large enough mass at either level, as a selection in pT leaves them."""
+    passed = {"pass_reco": table.columns["mass_j1"] > 12.8, "pass_truth": table.truth["mass_j1"] > 15}
+    columns = {name: np.where(passed["pass_reco"], values, np.nan) for name, values in table.columns.items()}
+    truth = {name: np.where(passed["pass_truth"], values, np.nan) for name, values in table.truth.items()}
+    return Table(columns | passed, truth)[passed["pass_reco"] | passed["pass_truth"]]
+
+
 @pytest.fixture(scope="session")
 def make_config():
     def make(**changes):
@@ -35,7 +43,7 @@ def make_config():
                 "ibu": {"type": "ibu", "iterations": 3},
             },
         }
-        sample = {"source": "arrays", "path": "toy.npy", "columns": {"alpha": 0}}
+        sample = {"source": "arrays", "path": "toy.npy", "columns": {"alpha": 0, "mass_j1": 1, "mass_j2": 2}}
         return parse({"samples": {"simulation": sample, "nature": sample}, "unfolding": {**block, **changes}})
 
     return make
@@ -53,6 +61,13 @@ def write_chunks(folder, name, table, chunks=1):
 def store(tmp_path):
     """Writes a table in one or more chunks and returns their paths."""
     return partial(write_chunks, tmp_path)
+
+
+@pytest.fixture
+def selected_toy(store):
+    """As `toy`, with misses and fakes."""
+    simulation, data = selected(toy_table(4000, 1)), selected(toy_table(4000, 2, nature=True))
+    return store("simulation", simulation, chunks=2), store("nature", data)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ from hepgen.errors import HepgenError
 from hepgen.table import Table
 from hepgen.unfolding.dataset import (
     Level,
-    Simulation,
+    Pairs,
     bin_edges,
     read_data,
-    read_data_truth,
+    read_data_pairs,
     read_simulation,
     warn_uncovered,
 )
@@ -30,7 +30,7 @@ def test_columns_are_matched_by_name(make_config, store):
 def test_event_weights_are_read_on_both_levels(make_config, store):
     block, weights = make_config().unfolding, np.array([0, 1, 2, 3, 4, 5.0])
     paths = store("s", table(weight=weights))
-    for level in (read_simulation(block, paths), read_data(block, paths), read_data_truth(block, paths)):
+    for level in (read_simulation(block, paths), read_data(block, paths), read_data_pairs(block, paths)):
         np.testing.assert_array_equal(level.weights, weights)
 
 
@@ -72,9 +72,42 @@ def test_data_need_no_truth(make_config, store):
     assert len(read_data(make_config().unfolding, store("d", Table(table().columns))).values) == 6
 
 
+def partial_table():
+    """Of six events, one is missed at detector level and one is a fake."""
+    passed = {"pass_reco": np.arange(6) != 1, "pass_truth": np.arange(6) != 4}
+    content = table(**passed)
+    for name in ("mass_j1", "alpha"):
+        content.columns[name][1] = content.truth[name][4] = np.nan
+    return content
+
+
+def test_misses_and_fakes_are_told_apart(make_config, store):
+    block, paths = make_config().unfolding, store("s", partial_table(), chunks=2)
+    for pairs in (read_simulation(block, paths), read_data_pairs(block, paths)):
+        assert pairs.pass_reco.tolist() == [True, False, True, True, True, True]
+        assert pairs.pass_truth.tolist() == [True, True, True, True, False, True]
+        assert pairs.seen_weights.tolist() == [1, 0, 1, 1, 1, 1]
+        assert pairs.true_weights.tolist() == [1, 1, 1, 1, 0, 1]
+        assert np.isfinite(pairs.reco[pairs.pass_reco]).all()
+    assert read_data(block, paths).values[:, 0].tolist() == [0, 20, 30, 40, 50]
+
+
+def test_values_of_an_event_that_passes_must_be_finite(make_config, store):
+    broken = partial_table()
+    broken.truth["alpha"][0] = np.nan
+    with pytest.raises(HepgenError, match=r"1 of 5 values of alpha \(truth\)"):
+        read_simulation(make_config().unfolding, store("s", broken))
+
+
+def test_nothing_is_seen(make_config, store):
+    paths = store("d", table(pass_reco=np.zeros(6, bool), pass_truth=np.ones(6, bool)))
+    with pytest.raises(HepgenError, match=r"unfolding\.data 'nature': no events"):
+        read_data(make_config().unfolding, paths)
+
+
 def test_no_events(make_config, monkeypatch):
     empty = Table({"alpha": np.empty(0), "mass_j1": np.empty(0)})
-    monkeypatch.setattr("hepgen.unfolding.dataset.read_tables", lambda paths: empty)
+    monkeypatch.setattr("hepgen.unfolding.dataset.read_tables", lambda paths, **_: empty)
     with pytest.raises(HepgenError, match=r"unfolding\.data 'nature': no events"):
         read_data(make_config().unfolding, ["any"])
 
@@ -107,7 +140,8 @@ def test_unknown_observables_are_binned_over_their_own_range():
 
 def uncovered(simulated, measured, weights=None):
     weights = np.ones(len(simulated)) if weights is None else weights
-    simulation = Simulation(simulated[:, None], simulated[:, None], weights)
+    everything = np.ones(len(simulated), dtype=bool)
+    simulation = Pairs(simulated[:, None], simulated[:, None], weights, everything, everything)
     data = Level(measured[:, None], np.ones(len(measured)))
     return warn_uncovered(["mass_j1"], [np.linspace(0, 50, 11)], simulation, data)
 

@@ -107,7 +107,7 @@ def test_unseen_events_take_the_mean_weight_of_their_truth(toy):
     rng = np.random.default_rng(5)
     # High values are lost more often, both in the simulation and in the data.
     seen, seen_data = (rng.random(N) < 1 / (1 + np.exp(2 * x[:, 0] - 2)) for x in (truth, data_truth))
-    poisoned = np.where(seen[:, None], reco, -99.0)
+    poisoned = np.where(seen[:, None], reco, np.nan)
     weights = omnifold(
         truth, poisoned, data[seen_data], pass_reco=seen, iterations=3, reweighter=SMALL, seed=1
     ).weights[-1]
@@ -115,6 +115,25 @@ def test_unseen_events_take_the_mean_weight_of_their_truth(toy):
     assert distance(truth, data_truth, weights) < 0.4 * distance(truth, data_truth)
     # The yield is corrected for the efficiency: per event seen, as many are produced as in the data.
     assert weights.sum() / seen.sum() == pytest.approx(N / seen_data.sum(), rel=0.03)
+
+
+def test_fakes_keep_their_weight_and_do_not_reach_the_truth(toy):
+    """Noise that is as frequent in the data as in the simulation is unfolded away."""
+    truth, reco, data_truth, data = toy
+    rng = np.random.default_rng(8)
+    noise = N // 4
+    fakes, data_fakes = (rng.normal(2, 0.5, (noise, 1)) for _ in range(2))
+    true = np.arange(N + noise) < N
+    poison = np.full((noise, 1), np.nan)
+    weights = omnifold(
+        np.concatenate([truth, poison]), np.concatenate([reco, fakes]), np.concatenate([data, data_fakes]),
+        pass_truth=true, iterations=3, reweighter=SMALL, seed=1,
+    ).weights  # fmt: skip
+    assert (weights[:, ~true] == 1).all()
+    np.testing.assert_allclose(weights.mean(1), 1, rtol=1e-12)
+    final = weights[-1, true]
+    assert np.average(truth[:, 0], weights=final) == pytest.approx(data_truth.mean(), abs=0.06)
+    assert distance(truth, data_truth, final) < 0.4 * distance(truth, data_truth)
 
 
 def test_saturation_is_clamped_counted_and_reported(capsys):

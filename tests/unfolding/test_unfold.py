@@ -1,7 +1,11 @@
+import awkward as ak
 import numpy as np
 import pytest
 
+from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
+from hepgen.events import Events, write_events
+from hepgen.jets import observe_file
 from hepgen.storage import open_h5
 from hepgen.table import Table, read_tables
 from hepgen.unfolding.unfold import unfold
@@ -46,6 +50,39 @@ def test_the_truth_of_the_data_has_no_influence(make_config, store, toy, tmp_pat
     assert contents[0] == contents[1] == contents[2]
 
 
+def sprays(n, seed):
+    """One jet of eight particles an event, at truth level and with its energies smeared."""
+    rng = np.random.default_rng(seed)
+    pt = rng.gamma(4.0, 2.0, (n, 1)) * rng.dirichlet(np.ones(8), n) + 1e-3
+    eta, phi = rng.normal(0, 0.1, (2, n, 8))
+    smeared = pt * np.exp(rng.normal(0, 0.6, (n, 8)))
+    return [ak.from_regular(ak.zip({"pt": x, "eta": eta, "phi": phi})) for x in (pt, smeared)]
+
+
+@pytest.mark.parametrize("method", ["omnifold", "ibu"])
+def test_the_truth_of_the_data_does_not_even_select_events(make_config, tmp_path, method):
+    """From the events on: many lack their jet at one level, and the data's truth is garbage, or none."""
+    jets = JetDefinition(radius=0.4, number=1, pt_min=7)
+
+    def table(name, particles, truth):
+        write_events(tmp_path / "events.h5", [Events(particles, truth=truth)])
+        observe_file(tmp_path / "events.h5", tmp_path / f"{name}.h5", jets)
+        return [tmp_path / f"{name}.h5"]
+
+    simulated, measured = sprays(1200, 1), sprays(1200, 2)
+    simulation = table("simulation", simulated[1], simulated[0])
+    variants = {"true": measured[0], "poisoned": measured[0][::-1], "empty": measured[0][:, :0], "none": None}
+    contents = []
+    for name, truth in variants.items():
+        data = table(name, measured[1], truth)
+        unfold(make_config(observables=["mass_j1"]), method, 1, simulation, data, tmp_path / f"u_{name}.h5", "cpu")
+        contents.append((tmp_path / f"u_{name}.h5").read_bytes())
+    found = read_tables(simulation, unseen=True)
+    for here, there in (("columns", "truth"), ("truth", "columns")):
+        assert (found.passed(here) & ~found.passed(there)).sum() > 50
+    assert len(set(contents)) == 1
+
+
 @pytest.mark.parametrize("method", ["omnifold", "ibu"])
 def test_only_the_seed_makes_a_difference(make_config, toy, tmp_path, method):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
@@ -80,5 +117,5 @@ def test_data_beyond_the_simulation_are_warned_about(make_config, store, toy, tm
 
 def test_nothing_is_left_after_a_failure(make_config, store, toy, tmp_path):
     with pytest.raises(HepgenError):
-        unfold(make_config(observables=["beta"]), "ibu", 1, *toy, tmp_path / "u.h5")
+        unfold(make_config(observables=["mass_j2"]), "ibu", 1, *toy, tmp_path / "u.h5")
     assert not (tmp_path / "u.h5").exists()
