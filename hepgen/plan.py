@@ -93,11 +93,11 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON-like copy of a value that may hold parts of the configuration."""
+    """A JSON-like copy of a value that may hold parts of the configuration, whatever the order of its keys."""
     if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
+        return _plain(value.model_dump(mode="json"))
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,0 +1,66 @@
+"""What a stage's card holds, and what it leaves out."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hepgen import plan
+from hepgen.config import parse
+from hepgen.errors import HepgenError
+
+EMBEDDED = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
+STAGES = [
+    ("sample", "qcd"), ("observe", "qcd"), ("tagging_train", "pca"), ("tagging_train", "cnn_ae"), ("tagging_score", "pca"),
+    ("tagging_evaluate", ""), ("generation_train", "rqs_flow"), ("generation_sample", "rqs_flow"),
+    ("generation_evaluate", ""), ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"),
+    ("unfolding_evaluate", ""), ("plot", ""), ("summary", ""),
+]  # fmt: skip
+
+
+def cards(change=lambda content: None):
+    content = copy.deepcopy(EMBEDDED)
+    change(content)
+    config = parse(content)
+    return {stage: plan.card(config, *stage) for stage in STAGES}
+
+
+def changed(change):
+    before, after = cards(), cards(change)
+    return {f"{stage}:{name}".rstrip(":") for stage, name in STAGES if before[stage, name] != after[stage, name]}
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        (lambda c: c["samples"]["qcd"].update(events=7), {"sample:qcd"}),
+        (lambda c: c["samples"]["wprime"].update(events=7), set()),
+        (lambda c: c["jets"]["dijet"].update(radius=0.8), {"observe:qcd"}),
+        (lambda c: c["tagging"]["images"].update(width=2), {"tagging_train:cnn_ae", "tagging_evaluate"}),
+        (lambda c: c["tagging"].update(mass="pt_j1"), {"tagging_evaluate"}),
+        (lambda c: c["tagging"].update(seeds=[9]), set()),
+        (lambda c: c["tagging"]["models"]["pca"].update(settings={}), {"tagging_train:pca", "tagging_score:pca"}),
+        (lambda c: c["generation"].update(events=7), {"generation_sample:rqs_flow", "generation_evaluate"}),
+        (lambda c: c["unfolding"].update(bins=7), {"unfolding_unfold:ibu", "unfolding_evaluate"}),
+        (lambda c: c.update(title="Another"), {"summary"}),
+    ],
+)
+def test_a_setting_changes_just_the_cards_that_read_it(change, stages):
+    assert changed(change) == stages
+
+
+def test_the_order_of_keys_means_nothing():
+    reordered = parse(yaml.safe_load(yaml.safe_dump(EMBEDDED, sort_keys=True)))
+    for stage in STAGES:
+        assert repr(plan.card(reordered, *stage)) == repr(plan.card(parse(EMBEDDED), *stage))
+
+
+def test_code_names_the_module_of_the_model():
+    config = parse(EMBEDDED)
+    assert plan.code(config, "tagging_train", "pca") != plan.code(config, "tagging_train", "cnn_ae")
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(HepgenError, match=r"unknown entry of tagging\.models 'pac'"):
+        plan.card(parse(EMBEDDED), "tagging_train", "pac")
