@@ -76,7 +76,7 @@ def observe(
 
     settings = load(config)
     definition = settings.jets_of(name)
-    observe_file(events, output, definition, constituents=True, provenance=provenance(settings, "observe", name))
+    observe_file(events, output, definition, provenance=provenance(settings, "observe", name))
 
 
 @tagging.command("train")

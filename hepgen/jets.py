@@ -156,7 +156,7 @@ def cluster(particles: ak.Array, definition: JetDefinition) -> tuple[Jets, np.nd
     return Jets(p4[jets].reshape(-1, definition.number, 4), constituents, jet_offsets), passed
 
 
-def observe(events: Events, definition: JetDefinition, *, constituents: bool = False) -> Table:
+def observe(events: Events, definition: JetDefinition) -> Table:
     """Observables of the events that have enough jets, at either level where there is a truth level.
 
     What an event lacks jets for at one level is NaN there, and ``pass_reco`` and ``pass_truth`` tell; see `Table`.
@@ -165,7 +165,6 @@ def observe(events: Events, definition: JetDefinition, *, constituents: bool = F
     Args:
         events: Events of one batch.
         definition: How to cluster them.
-        constituents: Whether to keep the detector-level constituents of every jet, for images.
     """
     jets, passed = cluster(events.particles, definition)
     kept, columns, truth = passed, compute(jets), {}
@@ -175,16 +174,14 @@ def observe(events: Events, definition: JetDefinition, *, constituents: bool = F
         columns, truth = _spread(columns, passed[kept]), _spread(compute(true_jets), true_passed[kept])
         columns |= {"pass_reco": passed[kept], "pass_truth": true_passed[kept]}
     columns |= {name: values[kept] for name, values in events.columns.items()}
-    ranks = range(jets.number if constituents else 0)
+    ranks = range(jets.number)
     return Table(columns, truth, tuple(_spread_lists(jets.constituents(rank), passed[kept]) for rank in ranks))
 
 
-def observe_batches(
-    batches: Iterable[Events], definition: JetDefinition, *, constituents: bool = False
-) -> Iterator[Table]:
+def observe_batches(batches: Iterable[Events], definition: JetDefinition) -> Iterator[Table]:
     """The observables of a stream of events; batches of which no event has enough jets are left out."""
     for events in batches:
-        table = observe(events, definition, constituents=constituents)
+        table = observe(events, definition)
         if len(table):
             yield table
 
@@ -194,7 +191,6 @@ def observe_file(
     path_out: str | Path,
     definition: JetDefinition,
     *,
-    constituents: bool = False,
     provenance: str = "{}",
     step: int = 2000,
 ) -> int:
@@ -206,7 +202,7 @@ def observe_file(
 
     def tables() -> Iterator[Table]:
         table = None
-        for table in observe_batches(iterate_events(path_in, step), definition, constituents=constituents):
+        for table in observe_batches(iterate_events(path_in, step), definition):
             yield table
         if table is None:
             msg = (

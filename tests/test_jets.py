@@ -151,19 +151,17 @@ def test_event_needs_its_jets_at_either_level():
     detector, truth = particles(9), particles(9, seed=2)
     detector = ak.concatenate([detector[:2, :1], detector[2:8], detector[8:, :0]])
     truth = ak.concatenate([truth[:6], truth[6:, :1]])
-    table = observe(Events(detector, {"label": np.arange(9)}, truth), DIJETS, constituents=True)
+    table = observe(Events(detector, {"label": np.arange(9)}, truth), DIJETS)
     assert table.columns["label"].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert table.passed().tolist() == [False] * 2 + [True] * 6
     assert table.passed("truth").tolist() == [True] * 6 + [False] * 2
     for level, events in (("columns", detector), ("truth", truth)):
-        alone = observe(Events(events), DIJETS, constituents=True)
+        alone = observe(Events(events), DIJETS)
         for name, values in alone.columns.items():
             column = getattr(table, level)[name]
             np.testing.assert_array_equal(column[table.passed(level)], values, err_msg=name)
             assert np.isnan(column[~table.passed(level)]).all()
-    for jet, same in zip(
-        table.constituents, observe(Events(detector), DIJETS, constituents=True).constituents, strict=True
-    ):
+    for jet, same in zip(table.constituents, observe(Events(detector), DIJETS).constituents, strict=True):
         assert ak.array_equal(jet[2:], same)
         assert ak.num(jet)[:2].tolist() == [0, 0]
 
@@ -174,7 +172,7 @@ def test_only_unfolding_meets_events_that_are_not_seen(tmp_path):
     detector = ak.concatenate([detector[:5, :1], detector[5:]])
     for name, level in (("both", truth), ("reco", None)):
         write_events(tmp_path / f"{name}_events.h5", [Events(detector, truth=level)])
-        observe_file(tmp_path / f"{name}_events.h5", tmp_path / f"{name}.h5", DIJETS, constituents=True)
+        observe_file(tmp_path / f"{name}_events.h5", tmp_path / f"{name}.h5", DIJETS)
     both, reco = (read_tables([tmp_path / f"{name}.h5"], constituents=True) for name in ("both", "reco"))
     assert len(read_tables([tmp_path / "both.h5"], unseen=True)) == 20
     assert len(reco) == len(both) == 15
@@ -187,7 +185,7 @@ def test_file_is_streamed_whatever_the_step(tmp_path):
     events = Events(particles(50), {"label": np.arange(50, dtype=np.int8)})
     write_events(tmp_path / "events.h5", [events])
     for step in (7, 50):
-        observe_file(tmp_path / "events.h5", tmp_path / f"{step}.h5", DIJETS, constituents=True, step=step)
+        observe_file(tmp_path / "events.h5", tmp_path / f"{step}.h5", DIJETS, step=step)
     first, second = (read_tables([tmp_path / f"{step}.h5"], constituents=True) for step in (7, 50))
     for name, values in first.columns.items():
         np.testing.assert_array_equal(second.columns[name], values)

@@ -12,10 +12,11 @@ from hepgen.errors import HepgenError
 
 EMBEDDED = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
 STAGES = [
-    ("sample", "qcd"), ("observe", "qcd"), ("tagging_train", "pca"), ("tagging_train", "cnn_ae"), ("tagging_score", "pca"),
-    ("tagging_evaluate", ""), ("generation_train", "rqs_flow"), ("generation_sample", "rqs_flow"),
-    ("generation_evaluate", ""), ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"),
-    ("unfolding_evaluate", ""), ("plot", ""), ("summary", ""),
+    ("sample", "qcd"), ("observe", "qcd"),
+    ("tagging_train", "pca"), ("tagging_train", "cnn_ae"), ("tagging_score", "pca"), ("tagging_evaluate", ""),
+    ("generation_train", "rqs_flow"), ("generation_sample", "rqs_flow"), ("generation_evaluate", ""),
+    ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"), ("unfolding_evaluate", ""),
+    ("plot", ""), ("summary", ""),
 ]  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_a_missing_input_file_is_noticed_before_anything_runs(project):
     project.configure(lambda c: c["samples"].update(mine=entry))
     result = project.snakemake("samples", "--dry-run", check=False)
     assert result.returncode == 1
-    assert "absent.h5" in result.stderr
+    assert "absent.h5" in result.stdout + result.stderr
 
 
 def test_a_further_seed_trains_only_that_seed(project):

@@ -64,7 +64,7 @@ rule generation_evaluate:
         runtime=growing(60),
     params:
         config=FROZEN,
-        folder=f"{OUT}/generation",
+        folder=subpath(output.metrics, parent=True),
         card=card("generation_evaluate"),
         code=code("generation_evaluate"),
     shell:

@@ -42,7 +42,7 @@ rule summary:
         runtime=growing(30),
     params:
         config=FROZEN,
-        folder=OUT,
+        folder=subpath(output.metrics, parent=True),
         card=card("summary"),
         code=code("summary"),
     shell:

@@ -65,7 +65,7 @@ rule tagging_evaluate:
         runtime=growing(60),
     params:
         config=FROZEN,
-        folder=f"{OUT}/tagging",
+        folder=subpath(output.metrics, parent=True),
         card=card("tagging_evaluate"),
         code=code("tagging_evaluate"),
     shell:

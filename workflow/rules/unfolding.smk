@@ -40,7 +40,7 @@ rule unfolding_evaluate:
         runtime=growing(60),
     params:
         config=FROZEN,
-        folder=f"{OUT}/unfolding",
+        folder=subpath(output.metrics, parent=True),
         card=card("unfolding_evaluate"),
         code=code("unfolding_evaluate"),
     shell:
