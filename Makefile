@@ -26,7 +26,7 @@ help:
 demo: .venv/.installed
 	@echo "running $(CONFIG) on $(CORES) cores: simulation, training, figures, report; about 10 minutes on 2 cores"
 	@start=$$(date +%s); report="$(OUTPUT)/report.html"; \
-	  $(RUN) --quiet progress --report-after-run --report "$$report" \
+	  $(RUN) --quiet host reason rules --report-after-run --report "$$report" \
 	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $(CURDIR)/$$report"
 
 test: .venv/.installed lint

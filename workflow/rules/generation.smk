@@ -1,4 +1,4 @@
-# Train one generator with one seed.
+# Train one generator with one seed; these jobs take longest, so they start first.
 rule generation_train:
     input:
         tables(*generation_samples()),
@@ -10,6 +10,7 @@ rule generation_train:
         f"{OUT}/benchmarks/generation_train/{{model}}/{{seed}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("generation", "models")),
+    priority: 1
     threads: 1
     resources:
         mem_mb=growing(3000),
