@@ -60,6 +60,7 @@ class Project:
 
 def copy_code(root: Path) -> None:
     """The parts of the project that a run needs."""
+    root.mkdir(exist_ok=True)
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("hepgen", "workflow", "profiles"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
@@ -73,6 +74,14 @@ def finished(tmp_path_factory) -> Project:
     project = Project(tmp_path_factory.mktemp("finished"))
     copy_code(project.root)
     project.snakemake("--report-after-run", "--report", "results/report.html")
+    return project
+
+
+@pytest.fixture
+def empty(tmp_path) -> Project:
+    """A project in which nothing was run."""
+    project = Project(tmp_path / "empty")
+    copy_code(project.root)
     return project
 
 

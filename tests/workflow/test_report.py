@@ -56,6 +56,7 @@ def test_front_page_says_what_was_run_with_what_result(page):
     text = page.find_element("tag name", "body").text
     for expected in ("A tiny run of everything", "Tagging", "Generation", "Unfolding", "Pythia 8", "torch", "AUC"):
         assert expected in text
+    assert page.execute_script("return document.querySelector('.prose').getBoundingClientRect().top") >= 0
     assert not complaints(page)
 
 
