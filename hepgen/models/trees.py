@@ -1,8 +1,11 @@
 """Gradient-boosted trees: the supervised reference that anomaly taggers are held against."""
 
+import torch
+
+# isort: split
+# LightGBM needs an OpenMP runtime that a bare system lacks: the one that came with torch will do, once it is loaded.
 import lightgbm
 import numpy as np
-import torch
 from torch import Tensor
 
 from hepgen.errors import HepgenError
