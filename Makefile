@@ -31,10 +31,10 @@ demo: .venv/.installed
 
 test: .venv/.installed lint
 	@echo "running the quick tests; under 12 minutes on 2 cores"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) -m "not slow" --dist loadgroup --durations 10
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) -m "not slow" --dist worksteal --durations 10
 
 test-all: .venv/.installed lint
-	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) --dist loadgroup --durations 20
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) --dist worksteal --durations 20
 
 lint: .venv/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow

@@ -61,7 +61,7 @@ def sample(
     """Simulate or read one chunk of a sample."""
     from hepgen.sources.produce import produce
 
-    produce(load(config), name, chunk, output)
+    print(f"{output}: {produce(load(config), name, chunk, output)} events")
 
 
 @app.command(rich_help_panel="Stages of a run")
@@ -76,7 +76,8 @@ def observe(
 
     settings = load(config)
     definition = settings.jets_of(name)
-    observe_file(events, output, definition, provenance=provenance(settings, "observe", name))
+    kept = observe_file(events, output, definition, provenance=provenance(settings, "observe", name))
+    print(f"{output}: {kept} events")
 
 
 @tagging.command("train")

@@ -3,10 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
-from hepgen.config import load, parse
+from hepgen.config import json_schema, load, parse
 from hepgen.errors import HepgenError
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,7 @@ def changed(path, value):
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_in_the_project_is_valid(path):
     assert load(path).samples
+    jsonschema.validate(yaml.safe_load(path.read_text()), json_schema())
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +61,7 @@ class Project:
 
 def copy_code(root: Path) -> None:
     """The parts of the project that a run needs."""
-    root.mkdir(exist_ok=True)
+    root.mkdir()
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("hepgen", "workflow", "profiles"):
         shutil.copytree(ROOT / name, root / name, ignore=ignore)
@@ -70,10 +71,13 @@ def copy_code(root: Path) -> None:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Project:
-    """A project whose run has finished, with its report; do not change it."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    copy_code(project.root)
-    project.snakemake("--report-after-run", "--report", "results/report.html")
+    """A project whose run has finished, with its report; do not change it. All test processes share one."""
+    folder = tmp_path_factory.getbasetemp()
+    project = Project((folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "finished")
+    with FileLock(f"{project.root}.lock"):
+        if not (project.root / "results/report.html").exists():
+            copy_code(project.root)
+            project.snakemake("--report-after-run", "--report", "results/report.html")
     return project
 
 

@@ -6,8 +6,6 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 def test_a_finished_run_has_nothing_left_to_do(project):
     assert not project.planned()

@@ -8,9 +8,6 @@ import yaml
 from hepgen.metrics.record import read_metrics
 from hepgen.table import read_tables
 
-pytestmark = pytest.mark.xdist_group("real input")
-
-
 CONFIG = Path(__file__).parents[2] / "config"
 
 

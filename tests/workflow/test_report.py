@@ -6,8 +6,6 @@ import time
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("workflow")
-
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
