@@ -1,8 +1,12 @@
 """Fixtures and paths shared by the tests."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# One thread a test, as one thread a job: many small networks are trained side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"
 
