@@ -144,9 +144,7 @@ def unfolding_unfold(
     from hepgen.unfolding.unfold import unfold
 
     settings = _load(config, "unfolding")
-    tables = _tables(files)
-    simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
-    unfold(settings, method, seed, simulation, data, output, device)
+    unfold(settings, method, seed, *_simulation_and_data(settings, files), output, device)
 
 
 @unfolding.command("evaluate")
@@ -155,9 +153,7 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
     from hepgen.unfolding.evaluate import evaluate
 
     settings = _load(config, "unfolding")
-    tables = _tables(files)
-    simulation, data = tables[settings.unfolding.simulation], tables[settings.unfolding.data]
-    evaluate(settings, simulation, data, _of_kind(files, "unfolded"), output)
+    evaluate(settings, *_simulation_and_data(settings, files), _of_kind(files, "unfolded"), output)
 
 
 app.add_typer(tagging, name="tagging", rich_help_panel="Stages of a run")
@@ -205,6 +201,12 @@ def _tables(files: list[Path]) -> dict[str, list[Path]]:
     for file in sorted(_of_kind(files, "observables"), key=lambda path: (len(path.name), path.name)):
         tables.setdefault(describe_h5(file)[1], []).append(file)
     return tables
+
+
+def _simulation_and_data(config: Config, files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The observables that unfolding learns from, and those that it corrects."""
+    tables = _tables(files)
+    return tables[config.unfolding.simulation], tables[config.unfolding.data]
 
 
 def _of_kind(files: list[Path], kind: str) -> list[Path]:

@@ -17,7 +17,7 @@ from hepgen.observables import describe
 from hepgen.plan import provenance
 from hepgen.preprocessing import MinMax, Support
 from hepgen.provenance import digest
-from hepgen.registry import look_up, unknown_name
+from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.training import Adversarial, Descent, pick_device
 from hepgen.training import train as train_network
@@ -79,9 +79,7 @@ def make_scaler(kind: str, features: Sequence[str]) -> nn.Module:
         HepgenError: if it asks for an unknown one.
     """
     known = {"support": lambda: _FromCut(features), "minmax": lambda: MinMax(len(features))}
-    if kind not in known:
-        raise unknown_name("scaler of a generator", kind, known)
-    return known[kind]()
+    return look_up("scaler of a generator", kind, known)()
 
 
 class _FromCut(Support):

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field
 
 from hepgen.storage import read_json, write_json
@@ -18,9 +20,15 @@ __all__ = [
     "Line",
     "Marker",
     "Points",
+    "banded_line",
     "read_figure",
     "write_figure",
 ]
+
+
+Role = Literal["model", "supervised", "cut", "guide"]
+
+BAND = [(1 - 0.6827) / 2, 0.5, (1 + 0.6827) / 2]
 
 
 class Spec(BaseModel):
@@ -68,7 +76,20 @@ class Line(Spec):
     y: list[float]
     low: list[float] | None = None
     high: list[float] | None = None
-    role: Literal["model", "supervised", "cut", "guide"] = "model"
+    role: Role = "model"
+
+
+def banded_line(label: str, x: ArrayLike, runs: ArrayLike, role: Role = "model") -> Line:
+    """The median of several runs and the band of the central 68.27 % of them.
+
+    Args:
+        label: The line's.
+        x: Where the runs were evaluated, shape (n,).
+        runs: Values of each run, shape (runs, n).
+        role: How the line is drawn.
+    """
+    low, middle, high = np.quantile(runs, BAND, axis=0).tolist()
+    return Line(label=label, x=np.asarray(x, dtype=float).tolist(), y=middle, low=low, high=high, role=role)
 
 
 class Marker(Spec):

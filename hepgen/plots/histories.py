@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hepgen.plots.figures import Axis, Curves, Line
+from hepgen.plots.figures import Axis, Curves, banded_line
 
 __all__ = ["training_curves"]
 
@@ -18,9 +18,8 @@ def training_curves(histories: dict[str, dict[str, list[list[float]]]]) -> Curve
         for part, runs in history.items():
             epochs = min(len(run) for run in runs)
             if epochs:
-                low, median, high = np.quantile([run[:epochs] for run in runs], [0.16, 0.5, 0.84], axis=0)
-                x = np.arange(1, epochs + 1, dtype=float)
-                lines.append(Line(label=f"{name}, {part}", x=x, y=median, low=low, high=high))
+                x = np.arange(1, epochs + 1)
+                lines.append(banded_line(f"{name}, {part}", x, [run[:epochs] for run in runs]))
     return Curves(
         title="Training",
         lines=lines,

@@ -7,9 +7,8 @@ from typing import Literal
 import numpy as np
 
 from hepgen.config import Config
-from hepgen.metrics.intervals import LEVEL
 from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS, Roc
-from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Image, Images, Line, Marker
+from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Image, Images, Line, Marker, banded_line
 
 __all__ = [
     "Scorer",
@@ -24,7 +23,6 @@ __all__ = [
     "sic_curves",
 ]
 
-BAND = [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2]
 EFFICIENCIES = np.linspace(0.01, 1, 100)
 REJECTIONS = (0.5, 0.9, 0.99)
 SIGNAL_EFFICIENCY = Axis(label=r"signal efficiency $\varepsilon_S$", range=(0, 1))
@@ -118,8 +116,7 @@ def mass_profile(scorers: list[Scorer], mass: np.ndarray, weight: np.ndarray, ax
     for scorer in scorers:
         ranks = [_ranks(score, weight) for score in scorer.scores]
         medians = [[_quantile(rank[which], weight[which], 0.5) for which in members] for rank in ranks]
-        low, median, high = np.quantile(medians, BAND, axis=0).tolist()
-        lines.append(Line(label=scorer.name, x=centers, y=median, low=low, high=high, role=scorer.role))
+        lines.append(banded_line(scorer.name, centers, medians, scorer.role))
     return Curves(
         title="Score against mass, background",
         lines=lines,
@@ -232,8 +229,8 @@ def _image(title: str, values: np.ndarray) -> Image:
 def _banded(scorer: Scorer, curve: Callable[[Roc], np.ndarray]) -> Line:
     """Median and 68 % band over trainings, where background passes in each of them."""
     measured = np.all([roc.background_at(EFFICIENCIES) > 0 for roc in scorer.rocs], axis=0)
-    low, median, high = np.quantile([curve(roc)[measured] for roc in scorer.rocs], BAND, axis=0).tolist()
-    return Line(label=scorer.name, x=EFFICIENCIES[measured].tolist(), y=median, low=low, high=high, role=scorer.role)
+    runs = [curve(roc)[measured] for roc in scorer.rocs]
+    return banded_line(scorer.name, EFFICIENCIES[measured], runs, scorer.role)
 
 
 def _guide(label: str, x: np.ndarray, y: np.ndarray) -> Line:

@@ -16,9 +16,9 @@ from hepgen.models import TAGGERS
 from hepgen.models.files import load_model
 from hepgen.plan import provenance
 from hepgen.preprocessing import Scaler
+from hepgen.registry import look_up
 from hepgen.storage import create_h5
 from hepgen.tagging.dataset import load, make_scaler, raw_inputs, scaled
-from hepgen.tagging.train import find_model
 from hepgen.training import Indexable, pick_device
 
 __all__ = ["KIND", "score"]
@@ -40,7 +40,7 @@ def score(
         HepgenError: if the model file is damaged or not of this configuration, or a score is not finite.
     """
     parts, card = load_model(model_file)
-    entry = find_model(config, card["name"])
+    entry = look_up("entry of tagging.models", card["name"], config.tagging.models)
     images = card["inputs"] == "images"
     (table,) = load(config, paths, [] if images else card["inputs"], ("test",), constituents=images)
     scaler = make_scaler(entry)

@@ -16,13 +16,13 @@ from hepgen.models.files import save_model
 from hepgen.plan import provenance
 from hepgen.preprocessing import Scaler
 from hepgen.provenance import digest
-from hepgen.registry import unknown_name
+from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.tagging.dataset import load, make_scaler, raw_inputs, scaled
 from hepgen.training import Indexable
 
-__all__ = ["find_model", "train"]
+__all__ = ["train"]
 
 # Enough images to fix their common scale.
 SCALE_IMAGES = 4096
@@ -39,7 +39,7 @@ def train(
     Raises:
         HepgenError: if the model or its inputs are unknown, events are missing or the training diverges.
     """
-    entry = find_model(config, model)
+    entry = look_up("entry of tagging.models", model, config.tagging.models)
     network_class = TAGGERS.load(entry.type)
     supervised = getattr(network_class, "supervised", False)
     tables = _tables(config, entry, paths, supervised)
@@ -66,17 +66,6 @@ def train(
     save_model(output, {"model": network, "preprocessing": scaler}, card, stamp)
     checkpoint.unlink(missing_ok=True)
     return history
-
-
-def find_model(config: Config, name: str) -> Model:
-    """The configuration's entry of a tagger.
-
-    Raises:
-        HepgenError: if there is none of that name.
-    """
-    if name not in config.tagging.models:
-        raise unknown_name("entry of tagging.models", name, config.tagging.models)
-    return config.tagging.models[name]
 
 
 def _tables(config: Config, entry: Model, paths: dict[str, list[Path]], supervised: bool) -> list[Table]:

@@ -7,9 +7,9 @@ import numpy as np
 from hepgen.config import Config, Unfolding
 from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.histograms import Counts
-from hepgen.metrics.intervals import LEVEL, Interval
+from hepgen.metrics.intervals import Interval
 from hepgen.observables import describe
-from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Line, Marker, Points
+from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Line, Marker, Points, banded_line
 
 __all__ = [
     "Spectra",
@@ -154,7 +154,7 @@ def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
     for method, of_seeds in weights.items():
         inside = np.minimum(of_seeds, WEIGHT_EDGES[-1])
         shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in inside])
-        lines.append(_line(method, centers, shares, "model"))
+        lines.append(banded_line(method, centers, shares))
         effective = np.median([effective_events(w) for w in of_seeds])
         sizes.append(f"{method} {effective:,.0f} of {of_seeds.shape[1]:,}")
     return Curves(
@@ -178,11 +178,6 @@ def _histogram(label: str, counts: Counts, edges: np.ndarray, role: str) -> Hist
 
 
 def _against_iteration(label: str, start: float, values: np.ndarray, role: str) -> Line:
+    """Median and band over seeds, with the value before the first iteration in front."""
     steps = np.concatenate([np.full((len(values), 1), start), values], axis=1)
-    return _line(label, np.arange(steps.shape[1]), steps, role)
-
-
-def _line(label: str, x: np.ndarray, of_seeds: np.ndarray, role: str) -> Line:
-    """The median over seeds with the central 68 % of them."""
-    low, middle, high = np.quantile(of_seeds, [(1 - LEVEL) / 2, 0.5, (1 + LEVEL) / 2], axis=0)
-    return Line(label=label, x=x.tolist(), y=middle.tolist(), low=low.tolist(), high=high.tolist(), role=role)
+    return banded_line(label, np.arange(steps.shape[1]), steps, role)

@@ -9,7 +9,7 @@ import numpy as np
 from hepgen.config import Config, UnfoldingMethod
 from hepgen.metrics.histograms import count
 from hepgen.plan import provenance
-from hepgen.registry import unknown_name
+from hepgen.registry import look_up
 from hepgen.storage import create_h5
 from hepgen.unfolding.dataset import Level, Pairs, bin_edges, read_data, read_simulation, warn_uncovered
 from hepgen.unfolding.ibu import ibu, response_matrix, simulation_covariance
@@ -49,9 +49,7 @@ def unfold(
         HepgenError: if the method is unknown or the events are unfit, see `hepgen.unfolding.dataset`.
     """
     block = config.unfolding
-    if method not in block.methods:
-        raise unknown_name("unfolding method", method, block.methods)
-    settings = block.methods[method]
+    settings = look_up("unfolding method", method, block.methods)
     simulation, data = read_simulation(block, simulation_paths), read_data(block, data_paths)
     truth = simulation.truth[simulation.pass_truth]
     edges = [bin_edges(name, block.bins, x) for name, x in zip(block.observables, truth.T, strict=True)]
