@@ -20,8 +20,9 @@ import h5py
 import hdf5plugin
 import numpy as np
 
-from hepgen.config import JetDefinition, LhcoSample
+from hepgen.config import JetDefinition
 from hepgen.jets import observe_batches
+from hepgen.samples import LhcoSample
 from hepgen.sources import lhco
 
 MOMENTUM = ("px", "py", "pz", "E")

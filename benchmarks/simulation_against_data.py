@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from hepgen.config import JetDefinition, LhcoSample
+from hepgen.config import JetDefinition
 from hepgen.jets import observe_batches
 from hepgen.metrics.histograms import count
 from hepgen.observables import describe
 from hepgen.plots.draw import draw_files
 from hepgen.plots.figures import Axis, Comparison, Histogram, write_figure
+from hepgen.samples import LhcoSample
 from hepgen.sources.lhco import stream
 from hepgen.table import read_tables
 

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -72,11 +73,14 @@ def observe(
     output: Output,
 ) -> None:
     """Cluster jets and compute all observables of a chunk."""
-    from hepgen.jets import observe_file
+    from hepgen import jets, ready_jets
 
     settings = load(config)
     definition = settings.jets_of(name)
-    kept = observe_file(events, output, definition, provenance=provenance(settings, "observe", name))
+    entry = settings.samples[name]
+    how = partial(ready_jets.observe, match=entry.match) if entry.has_jets else jets.observe
+    stamp = provenance(settings, "observe", name)
+    kept = jets.observe_file(events, output, definition, observe=how, provenance=stamp)
     print(f"{output}: {kept} events")
 
 

@@ -7,8 +7,6 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveFloat,
@@ -18,21 +16,18 @@ from pydantic import (
 
 from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
-from hepgen.observables import column_names
+from hepgen.plugins import load_plugins
 from hepgen.registry import Registry, look_up, unknown_name
+from hepgen.samples import SAMPLES, TAGS, Name, PluginSample, Sample, Strict
+from hepgen.sources import SOURCES
 
 __all__ = [
-    "ArraysSample",
-    "Column",
     "Config",
     "Cut",
     "Generation",
     "Images",
     "JetDefinition",
-    "LhcoSample",
     "Model",
-    "PythiaSample",
-    "Sample",
     "Tagging",
     "Training",
     "Unfolding",
@@ -41,12 +36,6 @@ __all__ = [
     "load",
     "parse",
 ]
-
-
-class Strict(BaseModel):
-    """A block of the configuration: read-only, and an unknown key is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _unique(values: list[int]) -> list[int]:
@@ -59,7 +48,6 @@ def _unique(values: list[int]) -> list[int]:
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
 
 class JetDefinition(Strict):
@@ -71,50 +59,6 @@ class JetDefinition(Strict):
         2, description="how many leading jets an event must have; events with fewer are dropped"
     )
     pt_min: PositiveFloat = Field(20.0, description="smallest jet pT [GeV]")
-
-
-class PythiaSample(Strict):
-    """Events simulated on the spot with Pythia 8 and the parametrised detector."""
-
-    source: Literal["pythia"]
-    process: Literal["qcd", "wprime", "zjet"] = Field(description="a process of hepgen.simulation.processes")
-    events: PositiveInt = Field(description="events that pass the process's selection")
-    chunks: PositiveInt = Field(1, description="jobs that the sample is made in")
-    jets: Name = Field(description="an entry of the jets block")
-    settings: list[str] = Field([], description="further Pythia settings, e.g. 'Tune:pp = 14'")
-
-
-class LhcoSample(Strict):
-    """A file in the raw layout of the LHC Olympics 2020."""
-
-    source: Literal["lhco"]
-    path: Path
-    events: PositiveInt | None = Field(None, description="use only the first events of the file")
-    chunks: PositiveInt = 1
-    jets: Name = Field(description="an entry of the jets block")
-    label: Literal[0, 1] | None = Field(None, description="label of all events, for a file without a label column")
-
-
-class Column(Strict):
-    """One column of a table: its index or name in the file, and the factor to GeV or radians."""
-
-    column: int | str
-    scale: float = 1.0
-
-
-class ArraysSample(Strict):
-    """A table of observables (.npy, .npz, .h5 or .csv), which needs no clustering."""
-
-    source: Literal["arrays"]
-    path: Path
-    columns: dict[Name, Column | int | str] = Field(
-        description="observable name: column index, column name or both with a scale"
-    )
-    chunks: PositiveInt = 1
-    label: Literal[0, 1] | None = Field(None, description="label of all events, for a table without a label column")
-
-
-Sample = Annotated[PythiaSample | LhcoSample | ArraysSample, Field(discriminator="source")]
 
 
 class Images(Strict):
@@ -211,6 +155,7 @@ class Config(Strict):
     title: str = "hepgen analysis"
     seed: int = Field(1, description="enters every random number of the samples and the splits")
     output: str = Field("results", description="folder that receives every product")
+    plugins: list[str] = Field([], description="modules of your own that register sources, observables or models")
     jets: dict[Name, JetDefinition] = {}
     samples: dict[Name, Sample]
     tagging: Tagging | None = None
@@ -218,16 +163,21 @@ class Config(Strict):
     unfolding: Unfolding | None = None
 
     def jets_of(self, sample: str) -> JetDefinition:
-        """How a sample's events are clustered.
+        """How a sample's jets are made, or chosen from those it has.
 
         Raises:
-            HepgenError: if there is no such sample, or it is a table of observables.
+            HepgenError: if there is no such sample, or it holds observables without jets.
         """
         entry = look_up("sample", sample, self.samples)
-        if isinstance(entry, ArraysSample):
+        if getattr(entry, "jets", None) is None:
             msg = f"sample {sample!r} is a table of observables: it has no events to cluster"
             raise HepgenError(msg)
         return self.jets[entry.jets]
+
+    def columns_of(self, sample: str) -> list[str]:
+        """The observables of a sample's table."""
+        entry = look_up("sample", sample, self.samples)
+        return entry.columns_for(self.jets[entry.jets].number if getattr(entry, "jets", None) else 0)
 
 
 def load(path: str | Path) -> Config:
@@ -250,6 +200,8 @@ def load(path: str | Path) -> Config:
 
 def parse(content: Any) -> Config:
     """Check the content of a configuration file; see `load`."""
+    if isinstance(content, dict):
+        load_plugins(content.get("plugins", []))
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -266,42 +218,51 @@ def json_schema() -> dict[str, Any]:
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the file"
+        parts = item["loc"][:2] + tuple(part for part in item["loc"][2:] if part not in TAGS)
+        where = ".".join(map(str, parts)) or "the file"
         if item["type"] == "extra_forbidden":
             known = _fields_at(item["loc"][:-1])
             lines.append(f"{where}: {unknown_name('key', str(item['loc'][-1]), known)}")
         else:
-            lines.append(f"{where}: {item['msg'][0].lower()}{item['msg'][1:]} (found {item['input']!r})")
+            reason = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{where}: {reason[0].lower()}{reason[1:]} (found {item['input']!r})")
     return "; ".join(lines)
 
 
 def _fields_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys that are known in the block at a location."""
     schema = Config.model_json_schema()
-    nodes = [schema]
+    nodes = _alternatives(schema, schema)
     for part in location:
         nodes = [child for node in nodes for child in _children(node, part, schema)]
     return sorted({name for node in nodes for name in node.get("properties", {})})
 
 
 def _children(node: dict[str, Any], part: int | str, schema: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a part of a location leads to: a property, an entry of a mapping or a branch of a union."""
-    mapping = node.get("discriminator", {}).get("mapping", {})
-    if part in mapping:
-        found = [{"$ref": mapping[part]}]
-    elif part in node.get("properties", {}):
-        found = [node["properties"][part]]
-    else:
-        found = [*node.get("patternProperties", {}).values()]
-    resolved = [schema["$defs"][child["$ref"].rpartition("/")[2]] if "$ref" in child else child for child in found]
-    options = [option for child in resolved for option in child.get("anyOf", []) if "$ref" in option]
-    return resolved + [schema["$defs"][option["$ref"].rpartition("/")[2]] for option in options]
+    """What a part of a location leads to: a property, an entry of a mapping or list, or one kind of a union."""
+    if part in node.get("properties", {}):
+        return _alternatives(node["properties"][part], schema)
+    if isinstance(part, int):
+        return _alternatives(node.get("items", {}), schema)
+    if "patternProperties" in node:
+        return [child for entry in node["patternProperties"].values() for child in _alternatives(entry, schema)]
+    return [node] if part not in SAMPLES or SAMPLES[part].__name__ == node.get("title") else []
+
+
+def _alternatives(node: dict[str, Any], schema: dict[str, Any]) -> list[dict[str, Any]]:
+    """A node of the schema, references resolved, or all of a union's."""
+    if "$ref" in node:
+        node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    options = [*node.get("anyOf", []), *node.get("oneOf", [])]
+    return [leaf for option in options for leaf in _alternatives(option, schema)] if options else [node]
 
 
 def _check_references(config: Config) -> None:
     """Check every name that one block uses for an entry of another."""
     for name, sample in config.samples.items():
-        if not isinstance(sample, ArraysSample):
+        if isinstance(sample, PluginSample):
+            _check_model(f"samples.{name}", sample.source, sample.settings, SOURCES)
+        if getattr(sample, "jets", None) is not None:
             _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
     if config.tagging:
         _check_tagging(config, config.tagging)
@@ -356,11 +317,8 @@ def _check_samples(config: Config, where: str, names: Sequence[str]) -> None:
 def _check_observables(config: Config, where: str, names: Sequence[str], samples: Sequence[str]) -> None:
     """Check that all the samples have these observables."""
     for sample in samples:
-        entry = config.samples[sample]
-        table = isinstance(entry, ArraysSample)
-        known = list(entry.columns) if table else column_names(config.jets_of(sample).number)
         for name in names:
-            _known(where, f"observable of sample {sample!r}", name, known)
+            _known(where, f"observable of sample {sample!r}", name, config.columns_of(sample))
 
 
 def _known(where: str, kind: str, name: str, known: Iterable[str]) -> None:

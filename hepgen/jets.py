@@ -1,9 +1,10 @@
 """Events → jets: clustering, and the substructure of the leading jets."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import awkward as ak
 import fastjet
@@ -23,6 +24,7 @@ ALGORITHMS = {
     "kt": fastjet.kt_algorithm,
 }
 Z_CUT = 0.1
+Observer = Callable[[Events, JetDefinition], Table]
 CARTESIAN = ("px", "py", "pz", "E")
 
 # FastJet prints its banner on the standard output, which belongs to whoever runs hepgen.
@@ -42,6 +44,8 @@ class Jets:
     p4: np.ndarray
     particles: dict[str, np.ndarray]
     offsets: np.ndarray
+    # Jets of a file may come with observables of their own; clustered ones are computed.
+    given: ClassVar[dict[str, np.ndarray] | None] = None
 
     def __len__(self) -> int:
         return len(self.p4)
@@ -178,7 +182,9 @@ def observe(events: Events, definition: JetDefinition) -> Table:
     return Table(columns, truth, tuple(_spread_lists(jets.constituents(rank), passed[kept]) for rank in ranks))
 
 
-def observe_batches(batches: Iterable[Events], definition: JetDefinition) -> Iterator[Table]:
+def observe_batches(
+    batches: Iterable[Events], definition: JetDefinition, observe: Observer = observe
+) -> Iterator[Table]:
     """The observables of a stream of events; batches of which no event has enough jets are left out."""
     for events in batches:
         table = observe(events, definition)
@@ -191,10 +197,19 @@ def observe_file(
     path_out: str | Path,
     definition: JetDefinition,
     *,
+    observe: Observer = observe,
     provenance: str = "{}",
     step: int = 2000,
 ) -> int:
     """Cluster an event file into a table, `step` events at a time; returns how many events are left.
+
+    Args:
+        path_in: Events.
+        path_out: The table to write.
+        definition: How to cluster them, or which of their jets to use.
+        observe: Makes a table of each batch: `observe`, or `hepgen.ready_jets.observe` for jets that are there already.
+        provenance: What the table was made from.
+        step: Events a batch.
 
     Raises:
         HepgenError: if no event has enough jets, or a file cannot be read or written.
@@ -202,7 +217,7 @@ def observe_file(
 
     def tables() -> Iterator[Table]:
         table = None
-        for table in observe_batches(iterate_events(path_in, step), definition):
+        for table in observe_batches(iterate_events(path_in, step), definition, observe):
             yield table
         if table is None:
             msg = (

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,13 +13,23 @@ from hepgen.errors import HepgenError
 if TYPE_CHECKING:
     from hepgen.jets import Jets
 
-__all__ = ["OBSERVABLES", "Observable", "column_names", "compute", "describe", "event_observable", "jet_observable"]
+__all__ = [
+    "OBSERVABLES",
+    "Observable",
+    "column_names",
+    "compute",
+    "describe",
+    "event_observable",
+    "jet_observable",
+    "jet_values",
+]
 
 Function = Callable[["Jets"], np.ndarray]
 Interval = tuple[float, float]
 
 LN_RHO_FLOOR = -14.0
 RANKS = {1: "leading jet", 2: "subleading jet"}
+CONSTITUENTS = ("constituents",)
 REAL = (-math.inf, math.inf)
 POSITIVE = (0.0, math.inf)
 
@@ -35,6 +45,8 @@ class Observable:
         ranges: Intervals to plot it in, the widest last; see `range_for`.
         support: Physical bounds, ±inf where there is none.
         jets: Number of jets that an event-level observable needs; 0 for one that every jet has.
+        needs: What must be known of the jets beyond their directions and pT: names of jet observables, or
+            ``constituents``, which jets that were clustered have.
         function: Computes it from `Jets`: shape (n, number) if every jet has it, else (n,).
     """
 
@@ -44,6 +56,7 @@ class Observable:
     ranges: tuple[Interval, ...] = ()
     support: Interval = REAL
     jets: int = 0
+    needs: tuple[str, ...] = CONSTITUENTS
     function: Function | None = None
 
     @property
@@ -76,17 +89,30 @@ OBSERVABLES: dict[str, Observable] = {}
 
 
 def jet_observable(
-    name: str, label: str, unit: str = "", *, ranges: tuple[Interval, ...], support: Interval = REAL
+    name: str,
+    label: str,
+    unit: str = "",
+    *,
+    ranges: tuple[Interval, ...],
+    support: Interval = REAL,
+    needs: tuple[str, ...] = CONSTITUENTS,
 ) -> Callable[[Function], Function]:
     """Register a function that maps `Jets` to a number for each jet, (n, number); columns ``<name>_j1``, ..."""
-    return _register(Observable(name, label, unit, ranges, support))
+    return _register(Observable(name, label, unit, ranges, support, needs=needs))
 
 
 def event_observable(
-    name: str, label: str, unit: str = "", *, ranges: tuple[Interval, ...], support: Interval = REAL, jets: int = 2
+    name: str,
+    label: str,
+    unit: str = "",
+    *,
+    ranges: tuple[Interval, ...],
+    support: Interval = REAL,
+    jets: int = 2,
+    needs: tuple[str, ...] = CONSTITUENTS,
 ) -> Callable[[Function], Function]:
     """Register a function that maps `Jets` to a number for each event, (n,); it needs at least `jets` jets."""
-    return _register(Observable(name, label, unit, ranges, support, jets))
+    return _register(Observable(name, label, unit, ranges, support, jets, needs))
 
 
 def _register(observable: Observable) -> Callable[[Function], Function]:
@@ -112,27 +138,58 @@ def describe(column: str) -> Observable:
     return replace(known, name=column, label=f"{rank} {known.label}")
 
 
-def column_names(number: int) -> list[str]:
-    """The columns that `compute` makes for events of `number` jets."""
+def column_names(number: int, given: Iterable[str] | None = None) -> list[str]:
+    """The columns that `compute` makes for events of `number` jets.
+
+    Args:
+        number: How many leading jets an event has.
+        given: What is known of jets that were not clustered, beyond their momenta; None for clustered ones.
+    """
     ranks = [f"_j{rank + 1}" for rank in range(number)]
     return [
         f"{name}{rank}"
-        for name, observable in OBSERVABLES.items()
-        if observable.jets <= number
-        for rank in ([""] if observable.jets else ranks)
+        for name in _known(given)
+        if _jets_for(name) <= number
+        for rank in ([""] if _jets_for(name) else ranks)
     ]
 
 
 def compute(jets: "Jets") -> dict[str, np.ndarray]:
-    """All registered observables that these jets have: column name → float32, shape (n,)."""
+    """All observables that these jets have: column name → float32, shape (n,)."""
     columns: dict[str, np.ndarray] = {}
-    for name, observable in OBSERVABLES.items():
-        if observable.jets == 0:
-            values = observable.function(jets).astype(np.float32)
+    for name in _known(jets.given):
+        if _jets_for(name) == 0:
+            values = jet_values(jets, name).astype(np.float32)
             columns |= {f"{name}_j{rank + 1}": values[:, rank] for rank in range(jets.number)}
-        elif observable.jets <= jets.number:
-            columns[name] = observable.function(jets).astype(np.float32)
+        elif _jets_for(name) <= jets.number:
+            columns[name] = OBSERVABLES[name].function(jets).astype(np.float32)
     return columns
+
+
+def jet_values(jets: "Jets", name: str) -> np.ndarray:
+    """A jet observable, shape (n, number): as it was given with the jets, or computed."""
+    return jets.given[name] if jets.given and name in jets.given else OBSERVABLES[name].function(jets)
+
+
+def plugin_modules() -> list[str]:
+    """The modules outside hepgen that registered observables."""
+    modules = {observable.function.__module__ for observable in OBSERVABLES.values()}
+    return sorted(module for module in modules if module.partition(".")[0] != "hepgen")
+
+
+def _known(given: Iterable[str] | None) -> list[str]:
+    """The observables that follow from what is given, and those given that hepgen has no definition of."""
+    if given is None:
+        return list(OBSERVABLES)
+    known = {"pt", "eta", "phi", *given}
+    for name, observable in OBSERVABLES.items():
+        if known.issuperset(observable.needs):
+            known.add(name)
+    return [*(name for name in OBSERVABLES if name in known), *(name for name in given if name not in OBSERVABLES)]
+
+
+def _jets_for(name: str) -> int:
+    return OBSERVABLES[name].jets if name in OBSERVABLES else 0
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -140,22 +197,22 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-@jet_observable("pt", r"$p_\mathrm{T}$", "GeV", ranges=((0, 600), (0, 2500)), support=POSITIVE)
+@jet_observable("pt", r"$p_\mathrm{T}$", "GeV", ranges=((0, 600), (0, 2500)), support=POSITIVE, needs=())
 def _pt(jets: "Jets") -> np.ndarray:
     return jets.pt
 
 
-@jet_observable("eta", r"$\eta$", ranges=((-3, 3),))
+@jet_observable("eta", r"$\eta$", ranges=((-3, 3),), needs=())
 def _eta(jets: "Jets") -> np.ndarray:
     return jets.eta
 
 
-@jet_observable("phi", r"$\phi$", ranges=((-math.pi, math.pi),), support=(-math.pi, math.pi))
+@jet_observable("phi", r"$\phi$", ranges=((-math.pi, math.pi),), support=(-math.pi, math.pi), needs=())
 def _phi(jets: "Jets") -> np.ndarray:
     return jets.phi
 
 
-@jet_observable("mass", "mass", "GeV", ranges=((0, 75), (0, 800)), support=POSITIVE)
+@jet_observable("mass", "mass", "GeV", ranges=((0, 75), (0, 800)), support=POSITIVE, needs=("mass",))
 def _mass(jets: "Jets") -> np.ndarray:
     return jets.mass
 
@@ -186,14 +243,14 @@ def _tau3(jets: "Jets") -> np.ndarray:
     return jets.tau[..., 2]
 
 
-@jet_observable("tau21", r"$\tau_{21}$", ranges=((0, 1.2),), support=(0, 1))
+@jet_observable("tau21", r"$\tau_{21}$", ranges=((0, 1.2),), support=(0, 1), needs=("tau1", "tau2"))
 def _tau21(jets: "Jets") -> np.ndarray:
-    return _ratio(jets.tau[..., 1], jets.tau[..., 0])
+    return _ratio(jet_values(jets, "tau2"), jet_values(jets, "tau1"))
 
 
-@jet_observable("tau32", r"$\tau_{32}$", ranges=((0, 1.2),), support=(0, 1))
+@jet_observable("tau32", r"$\tau_{32}$", ranges=((0, 1.2),), support=(0, 1), needs=("tau2", "tau3"))
 def _tau32(jets: "Jets") -> np.ndarray:
-    return _ratio(jets.tau[..., 2], jets.tau[..., 1])
+    return _ratio(jet_values(jets, "tau3"), jet_values(jets, "tau2"))
 
 
 @jet_observable("msd", "soft-drop mass", "GeV", ranges=((0, 75), (0, 800)), support=POSITIVE)
@@ -201,10 +258,12 @@ def _msd(jets: "Jets") -> np.ndarray:
     return jets.msd
 
 
-@jet_observable("ln_rho", r"$\ln\rho$", ranges=((LN_RHO_FLOOR, -2), (LN_RHO_FLOOR, 0)), support=(LN_RHO_FLOOR, 0))
+@jet_observable(
+    "ln_rho", r"$\ln\rho$", ranges=((LN_RHO_FLOOR, -2), (LN_RHO_FLOOR, 0)), support=(LN_RHO_FLOOR, 0), needs=("msd",)
+)
 def _ln_rho(jets: "Jets") -> np.ndarray:
     """ln(m_SD²/pT²), at least −14: below that lie only rounding errors and jets groomed down to one particle."""
-    return np.log(np.maximum((jets.msd / jets.pt) ** 2, math.exp(LN_RHO_FLOOR)))
+    return np.log(np.maximum((jet_values(jets, "msd") / jets.pt) ** 2, math.exp(LN_RHO_FLOOR)))
 
 
 @jet_observable("zg", r"$z_g$", ranges=((0, 0.5),), support=(0, 0.5))
@@ -212,18 +271,20 @@ def _zg(jets: "Jets") -> np.ndarray:
     return jets.zg
 
 
-@event_observable("mjj", r"$m_{jj}$", "GeV", ranges=((2000, 6000),), support=POSITIVE)
+@event_observable("mjj", r"$m_{jj}$", "GeV", ranges=((2000, 6000),), support=POSITIVE, needs=("mass",))
 def _mjj(jets: "Jets") -> np.ndarray:
     total = jets.p4[:, :2].sum(1)
     return np.sqrt(np.maximum(total[:, 3] ** 2 - (total[:, :3] ** 2).sum(1), 0))
 
 
-@event_observable("deta_jj", r"$|\Delta\eta_{jj}|$", ranges=((0, 4),), support=POSITIVE)
+@event_observable("deta_jj", r"$|\Delta\eta_{jj}|$", ranges=((0, 4),), support=POSITIVE, needs=())
 def _deta_jj(jets: "Jets") -> np.ndarray:
     return np.abs(jets.eta[:, 0] - jets.eta[:, 1])
 
 
-@event_observable("dphi_jj", r"$\Delta\phi_{jj}$", ranges=((math.pi - 1, math.pi + 1),), support=(0, 2 * math.pi))
+@event_observable(
+    "dphi_jj", r"$\Delta\phi_{jj}$", ranges=((math.pi - 1, math.pi + 1),), support=(0, 2 * math.pi), needs=()
+)
 def _dphi_jj(jets: "Jets") -> np.ndarray:
     """φ2 − φ1 in [0, 2π), so that back-to-back jets peak at π instead of being torn apart there."""
     return np.mod(jets.phi[:, 1] - jets.phi[:, 0], 2 * math.pi)
@@ -236,24 +297,28 @@ def _of(values: np.ndarray, jets: "Jets", *, heavy: bool) -> np.ndarray:
     return values[np.arange(len(values)), which]
 
 
-@event_observable("mass_light", "lighter jet mass", "GeV", ranges=((0, 600),), support=POSITIVE)
+@event_observable("mass_light", "lighter jet mass", "GeV", ranges=((0, 600),), support=POSITIVE, needs=("mass",))
 def _mass_light(jets: "Jets") -> np.ndarray:
     return _of(jets.mass, jets, heavy=False)
 
 
-@event_observable("mass_heavy", "heavier jet mass", "GeV", ranges=((0, 800),), support=POSITIVE)
+@event_observable("mass_heavy", "heavier jet mass", "GeV", ranges=((0, 800),), support=POSITIVE, needs=("mass",))
 def _mass_heavy(jets: "Jets") -> np.ndarray:
     return _of(jets.mass, jets, heavy=True)
 
 
-@event_observable("delta_mass", r"$\Delta m_{jj}$", "GeV", ranges=((0, 700),), support=POSITIVE)
+@event_observable("delta_mass", r"$\Delta m_{jj}$", "GeV", ranges=((0, 700),), support=POSITIVE, needs=("mass",))
 def _delta_mass(jets: "Jets") -> np.ndarray:
     return np.abs(jets.mass[:, 0] - jets.mass[:, 1])
 
 
 for _side, _words in (("light", "lighter jet"), ("heavy", "heavier jet")):
-    for _name, _tau in (("tau21", _tau21), ("tau32", _tau32)):
-        _described = OBSERVABLES[_name]
-        event_observable(f"{_name}_{_side}", f"{_words} {_described.label}", ranges=_described.ranges, support=(0, 1))(
-            lambda jets, tau=_tau, heavy=_side == "heavy": _of(tau(jets), jets, heavy=heavy)
-        )
+    for _name in ("tau21", "tau32"):
+        _known_as = OBSERVABLES[_name]
+        event_observable(
+            f"{_name}_{_side}",
+            f"{_words} {_known_as.label}",
+            ranges=_known_as.ranges,
+            support=(0, 1),
+            needs=("mass", _name),
+        )(lambda jets, name=_name, heavy=_side == "heavy": _of(jet_values(jets, name), jets, heavy=heavy))

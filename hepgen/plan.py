@@ -10,12 +10,24 @@ from typing import Any
 from pydantic import BaseModel
 
 from hepgen.config import Config
+from hepgen.inputs import matching
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
+from hepgen.observables import plugin_modules
 from hepgen.provenance import fingerprint, stamp
 from hepgen.registry import look_up
+from hepgen.samples import FileSample
 from hepgen.sources import SOURCES
 
-__all__ = ["card", "code", "provenance"]
+__all__ = ["card", "code", "provenance", "resolved"]
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """The configuration as plain JSON, patterns of files replaced by the files that they match now."""
+    content = config.model_dump(mode="json")
+    for name, sample in config.samples.items():
+        if isinstance(sample, FileSample):
+            content["samples"][name]["path"] = matching(sample.path)
+    return content
 
 
 def card(config: Config, stage: str, name: str = "") -> dict[str, Any]:
@@ -57,7 +69,7 @@ def _method(config: Config, name: str) -> dict[str, Any]:
 
 _CARDS = {
     "sample": lambda c, s: {"seed": c.seed, "sample": c.samples[s].model_dump(exclude={"jets"})},
-    "observe": lambda c, s: {"jets": c.jets_of(s)},
+    "observe": lambda c, s: {"jets": c.jets_of(s), "match": getattr(c.samples[s], "match", None)},
     "tagging_train": _tagger,
     "tagging_score": _tagger,
     "tagging_evaluate": lambda c, _: _pick(c, "tagging"),
@@ -72,7 +84,7 @@ _CARDS = {
 
 _STAGE_MODULES = {
     "sample": "hepgen.sources.produce",
-    "observe": "hepgen.jets",
+    "observe": "hepgen.observables",
     "plot": "hepgen.plots.draw",
     "summary": "hepgen.summary",
 }
@@ -83,6 +95,9 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
     modules = [_STAGE_MODULES.get(stage, f"hepgen.{stage.replace('_', '.')}")]
     if stage == "sample":
         modules.append(SOURCES.target(config.samples[name].source)[0])
+    elif stage == "observe":
+        modules.append("hepgen.ready_jets" if config.samples[name].has_jets else "hepgen.jets")
+        modules += plugin_modules()
     elif stage in ("tagging_train", "tagging_score"):
         modules.append(TAGGERS.target(config.tagging.models[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):

@@ -18,12 +18,12 @@ from hepgen.registry import module_source
 __all__ = ["PACKAGES", "digest", "fingerprint", "seed_for", "stamp", "versions"]
 
 PACKAGES = (
-    "torch", "nflows", "numpy", "awkward", "h5py", "fastjet", "pythia8mc", "lightgbm", "scikit-learn", "snakemake",
+    "torch", "nflows", "numpy", "awkward", "h5py", "fastjet", "pythia8mc", "uproot", "pyhepmc", "pylhe", "lightgbm", "scikit-learn", "snakemake",
 )  # fmt: skip
 
 
 # Read when a run is planned; what they decide reaches a job through its card and its model's module.
-PLANNING = {"hepgen.config", "hepgen.models", "hepgen.plan", "hepgen.sources"}
+PLANNING = {"hepgen.config", "hepgen.models", "hepgen.plan", "hepgen.samples", "hepgen.sources"}
 
 
 def digest(value: Any) -> str:

@@ -4,7 +4,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,9 +55,8 @@ def module_source(module: str) -> Path:
 class Registry:
     """Maps names to ``module:attribute`` targets.
 
-    A name that holds a colon is itself a target, so a class of any installed package can be used
-    without registering it. Looking at a plug-in's module or settings reads its source only; importing
-    it, and with it torch, is left to `load`.
+    Looking at an entry's module or settings reads its source only; importing it, and with it torch, is left
+    to `load`.
     """
 
     def __init__(self, kind: str, targets: dict[str, str]) -> None:
@@ -67,16 +66,29 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.targets)
 
+    def register(self, name: str) -> Callable[[T], T]:
+        """Register a class or function of a plug-in: ``@TAGGERS.register("mine")``.
+
+        Raises:
+            HepgenError: if the name is taken.
+        """
+
+        def add(item: T) -> T:
+            target = f"{item.__module__}:{item.__qualname__}"
+            if self.targets.setdefault(name, target) != target:
+                msg = f"{self.kind} {name!r} is registered already (by {self.targets[name]}); choose another name"
+                raise HepgenError(msg)
+            return item
+
+        return add
+
     def target(self, name: str) -> tuple[str, str]:
         """The module and attribute that a name stands for.
 
         Raises:
-            HepgenError: if the name is neither registered nor of the form ``module:attribute``.
+            HepgenError: if the name is not registered.
         """
-        target = self.targets.get(name, name)
-        module, _, attribute = target.partition(":")
-        if not attribute:
-            raise unknown_name(self.kind, name, self.targets)
+        module, _, attribute = look_up(self.kind, name, self.targets).partition(":")
         return module, attribute
 
     def load(self, name: str) -> Any:
@@ -90,12 +102,15 @@ class Registry:
             raise HepgenError(msg) from None
 
     def settings(self, name: str) -> set[str]:
-        """The keyword-only arguments of a registered class's constructor: the settings it takes."""
+        """The keyword-only arguments of a registered function or class's constructor: the settings it takes."""
         module, attribute = self.target(name)
         tree = ast.parse(module_source(module).read_text())
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and node.name == attribute:
+                return {argument.arg for argument in node.args.kwonlyargs}
         classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
         if attribute not in classes:
-            msg = f"{self.kind} {name!r}: module {module!r} has no class {attribute!r}"
+            msg = f"{self.kind} {name!r}: module {module!r} has no class or function {attribute!r}"
             raise HepgenError(msg)
         return _keywords(attribute, classes)
 

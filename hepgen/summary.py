@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binom
 
-from hepgen.config import ArraysSample, Config, Sample
+from hepgen.config import Config
 from hepgen.metrics.record import Metric, read_metrics, write_metrics
 from hepgen.provenance import versions
+from hepgen.samples import FileSample, Sample
 from hepgen.storage import atomic, describe_h5
 from hepgen.table import Table, read_tables
 
@@ -149,8 +150,12 @@ def _origin(sample: Sample) -> str:
     if sample.source == "pythia":
         settings = f", {', '.join(sample.settings)}" if sample.settings else ""
         return f"Pythia 8 and parametrised detector: {sample.process}{settings}, {sample.events:,} events"
-    kind = "table of observables" if isinstance(sample, ArraysSample) else "LHC Olympics file"
-    return f"{kind} {sample.path.name}"
+    if not isinstance(sample, FileSample):
+        settings = ", ".join(f"{key} {value}" for key, value in sample.settings.items())
+        return f"plug-in {sample.source}{': ' if settings else ''}{settings}"
+    files = [sample.path] if isinstance(sample.path, str) else sample.path
+    others = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{sample.source}{' observables' if sample.is_table else ''}: {files[0]}{others}"
 
 
 def _heading(text: str, underline: str) -> str:

@@ -9,10 +9,11 @@ import h5py
 import numpy as np
 import pytest
 
-from hepgen.config import JetDefinition, LhcoSample
+from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
 from hepgen.events import Events, write_events
 from hepgen.jets import cluster, observe, observe_file
+from hepgen.samples import LhcoSample
 from hepgen.sources import lhco
 from hepgen.table import read_tables
 

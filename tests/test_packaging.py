@@ -11,7 +11,7 @@ from hepgen import __version__
 from hepgen.config import json_schema
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch"}
+CONDA_NAMES = {"torch": "pytorch", "tables": "pytables"}
 
 
 def direct_dependencies():

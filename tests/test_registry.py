@@ -1,4 +1,5 @@
 import sys
+from fractions import Fraction
 
 import pytest
 
@@ -12,12 +13,21 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest():
         TAGGERS.load("pac")
 
 
-def test_a_target_of_any_package_needs_no_registration():
-    assert TAGGERS.load("fractions:Fraction").__name__ == "Fraction"
+def test_plug_ins_register_by_name():
+    registry = Registry("model", {"taken": "json:dumps"})
+    assert registry.register("half")(Fraction) is Fraction
+    registry.register("half")(Fraction)
+    assert registry.load("half") is Fraction
+    with pytest.raises(HepgenError, match=r"model 'taken' is registered already \(by json:dumps\); choose another name"):
+        registry.register("taken")(Fraction)
+
+
+def test_a_target_that_is_gone_is_an_error():
+    registry = Registry("model", {"lost": "no_such_package:Model", "renamed": "fractions:Model"})
     with pytest.raises(HepgenError, match="no Python module 'no_such_package'"):
-        TAGGERS.load("no_such_package:Model")
+        registry.load("lost")
     with pytest.raises(HepgenError, match="'fractions' has no 'Model'"):
-        TAGGERS.load("fractions:Model")
+        registry.load("renamed")
 
 
 def test_settings_are_read_without_importing(tmp_path, monkeypatch):

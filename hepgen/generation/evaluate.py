@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import t as student_t
 
-from hepgen.config import Config, Generation, PythiaSample
+from hepgen.config import Config, Generation
 from hepgen.errors import HepgenError
 from hepgen.generation.dataset import derive, derived_names, read_split
 from hepgen.generation.figures import make_figures
@@ -20,6 +20,7 @@ from hepgen.metrics.two_sample import Estimate, classifier_auc, pearson_differen
 from hepgen.observables import describe
 from hepgen.plots.figures import write_figure
 from hepgen.provenance import seed_for
+from hepgen.samples import PythiaSample
 
 __all__ = ["BASELINE", "SIMULATION", "Results", "Scores", "Truth", "evaluate", "simulation_rate"]
 

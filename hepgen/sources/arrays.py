@@ -11,9 +11,10 @@ import h5py
 import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTables write with
 import numpy as np
 
-from hepgen.config import ArraysSample, Column
 from hepgen.errors import HepgenError
+from hepgen.inputs import Part, parts_of
 from hepgen.registry import unknown_name
+from hepgen.samples import ArraysSample, Column
 from hepgen.storage import open_h5
 from hepgen.table import Table
 
@@ -40,8 +41,8 @@ def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Tabl
     Observables become float32, ``label`` int8 and ``weight`` float64. `seed` is not used: nothing here is random.
 
     Args:
-        sample: The file and the columns to read, each with its factor to GeV or radians.
-        chunk: Which contiguous block of the rows, counted from 0.
+        sample: The files and the columns to read, each with its factor to GeV or radians.
+        chunk: Which contiguous part of the rows of all files, counted from 0.
         seed: Part of the interface of every source.
 
     Raises:
@@ -52,22 +53,26 @@ def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Tabl
     if "label" in columns and sample.label is not None:
         msg = f"{sample.path}: `label` is given both as a column and for all events; remove one of the two"
         raise HepgenError(msg)
-    with _open(sample.path) as reader:
+    for part in parts_of(sample, chunk):
+        yield from _read_part(part, columns, sample)
+
+
+def _read_part(part: Part, columns: dict[str, Column], sample: ArraysSample) -> Iterator[Table]:
+    path = Path(part.path)
+    with _open(path) as reader:
         for column in columns.values():
             if column.column not in reader.keys:
-                raise unknown_name(f"column of {sample.path}", str(column.column), map(str, reader.keys))
+                raise unknown_name(f"column of {path}", str(column.column), map(str, reader.keys))
         if reader.rows == 0:
-            msg = f"{sample.path}: holds no row"
+            msg = f"{path}: holds no row"
             raise HepgenError(msg)
         keys = list(dict.fromkeys(column.column for column in columns.values()))
-        start, stop = (reader.rows * c // sample.chunks for c in (chunk, chunk + 1))
-        for first in range(start, stop, STEP):
-            block = reader.read(keys, first, min(first + STEP, stop))
-            yield _table(block, columns, sample, first)
+        for first, stop in part.batches(reader.rows, STEP):
+            yield _table(reader.read(keys, first, stop), columns, sample, path, first)
 
 
-def _table(block: Block, columns: dict[str, Column], sample: ArraysSample, first: int) -> Table:
-    values = {name: _values(name, column, block[column.column], sample.path, first) for name, column in columns.items()}
+def _table(block: Block, columns: dict[str, Column], sample: ArraysSample, path: Path, first: int) -> Table:
+    values = {name: _values(name, column, block[column.column], path, first) for name, column in columns.items()}
     if sample.label is not None:
         values["label"] = np.full(len(next(iter(values.values()))), sample.label, np.int8)
     return Table(values)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hepgen.config import ArraysSample, Config
+from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.events import write_events
 from hepgen.plan import provenance
@@ -28,5 +28,5 @@ def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
         raise HepgenError(msg)
     # Two samples of the same process and settings must not be the same events.
     batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample))
-    write = write_table if isinstance(entry, ArraysSample) else write_events
+    write = write_table if entry.is_table else write_events
     return write(output, batches, provenance(config, "sample", sample))

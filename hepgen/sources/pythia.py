@@ -6,10 +6,10 @@ import awkward as ak
 import fastjet
 import numpy as np
 
-from hepgen.config import PythiaSample
 from hepgen.errors import HepgenError
 from hepgen.events import Events
 from hepgen.provenance import seed_for
+from hepgen.samples import PythiaSample
 from hepgen.simulation.detector import simulate
 from hepgen.simulation.processes import PROCESSES, Process, generate, is_visible, leading_z_pt
 

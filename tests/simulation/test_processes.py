@@ -5,8 +5,8 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepgen.config import PythiaSample
 from hepgen.errors import HepgenError
+from hepgen.samples import PythiaSample
 from hepgen.simulation import processes
 from hepgen.simulation.processes import PROCESSES, generate, is_visible, leading_z_pt
 

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hepgen.config import ArraysSample
 from hepgen.errors import HepgenError
+from hepgen.samples import ArraysSample
 from hepgen.sources import arrays
 
 NAMES = ("mass", "tau", "label")

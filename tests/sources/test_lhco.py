@@ -8,8 +8,8 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from hepgen.config import LhcoSample
 from hepgen.errors import HepgenError
+from hepgen.samples import LhcoSample
 from hepgen.sources import lhco
 
 EVENTS = 50

@@ -2,10 +2,11 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from hepgen.config import JetDefinition, LhcoSample, PythiaSample
+from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
 from hepgen.events import Events, read_events, write_events
 from hepgen.jets import cluster, observe
+from hepgen.samples import LhcoSample, PythiaSample
 from hepgen.simulation import processes
 from hepgen.sources import lhco, pythia
 from hepgen.sources.pythia import fat_jet_pt, stream

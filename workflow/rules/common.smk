@@ -2,16 +2,23 @@
 
 import importlib
 import sys
+from functools import cache
 from pathlib import Path
 
 import hepgen.config
 import yaml
-from hepgen import plan
+from hepgen import inputs, plan
 from hepgen.errors import HepgenError
+from hepgen.samples import FileSample
 from hepgen.storage import atomic
 
 try:
     CONFIG = hepgen.config.parse(config)
+    PARTS = {
+        name: inputs.parts(sample)
+        for name, sample in CONFIG.samples.items()
+        if isinstance(sample, FileSample)
+    }
 except HepgenError as error:
     print(f"error: configuration: {error}", file=sys.stderr)
     sys.exit(1)
@@ -21,11 +28,7 @@ FROZEN = f"{OUT}/config.yaml"
 ANALYSES = [
     name for name in ("tagging", "generation", "unfolding") if getattr(CONFIG, name)
 ]
-TABLES = [
-    name
-    for name, sample in CONFIG.samples.items()
-    if isinstance(sample, hepgen.config.ArraysSample)
-]
+TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
 
@@ -43,27 +46,33 @@ def names_in(block, key):
 def freeze_config():
     """Write the checked configuration beside the products."""
     with atomic(FROZEN) as path:
-        path.write_text(yaml.safe_dump(CONFIG.model_dump(mode="json"), sort_keys=False))
+        path.write_text(yaml.safe_dump(plan.resolved(CONFIG), sort_keys=False))
+
+
+def of_entry(function, stage, key):
+    """A params function that asks `function` once for each sample, model or method, not for each job."""
+    ask = cache(lambda name: function(CONFIG, stage, name))
+    return lambda wildcards: ask(getattr(wildcards, key) if key else "")
 
 
 def card(stage, key=None):
     """A params function: the slice of the configuration that a stage reads."""
-    return lambda wildcards: plan.card(
-        CONFIG, stage, getattr(wildcards, key) if key else ""
-    )
+    return of_entry(plan.card, stage, key)
 
 
 def code(stage, key=None):
     """A params function: the fingerprint of the code that a stage runs."""
-    return lambda wildcards: plan.code(
-        CONFIG, stage, getattr(wildcards, key) if key else ""
-    )
+    return of_entry(plan.code, stage, key)
 
 
-def source_files(sample):
-    """The files that a sample is read from; none where it is simulated."""
-    path = getattr(CONFIG.samples[sample], "path", None)
-    return [str(path)] if path else []
+def shares(wildcards):
+    """The files that a chunk is read from, each with the part of its events; none where it is simulated."""
+    return PARTS[wildcards.sample][int(wildcards.chunk)] if wildcards.sample in PARTS else []
+
+
+def source_files(wildcards):
+    """The files that a chunk is read from, as far as they are on this machine."""
+    return [part.path for part in shares(wildcards) if not inputs.is_remote(part.path)]
 
 
 def chunks(pattern, *samples):

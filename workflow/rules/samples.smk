@@ -1,7 +1,7 @@
 # Anything that holds events, cut into chunks and brought into the Events store.
 rule sample:
     input:
-        lambda wildcards: source_files(wildcards.sample),
+        source_files,
     output:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
     log:
@@ -16,6 +16,7 @@ rule sample:
         runtime=growing(60),
     params:
         config=FROZEN,
+        part=lambda wildcards: [f"{p.path} {p.start}-{p.stop}" for p in shares(wildcards)],
         card=card("sample", "sample"),
         code=code("sample", "sample"),
     shell:

@@ -1,0 +1,373 @@
+"""What a sample may be: one entry of the configuration's samples block, by source."""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag
+from pydantic import model_validator as validator
+
+from hepgen.errors import HepgenError
+from hepgen.expressions import Expression
+from hepgen.observables import column_names
+from hepgen.registry import unknown_name
+from hepgen.sources import SOURCES
+
+__all__ = [
+    "SAMPLES",
+    "TAGS",
+    "ArraysSample",
+    "Column",
+    "EnergyflowSample",
+    "FileSample",
+    "HepmcSample",
+    "JetCollection",
+    "LevelOfTruth",
+    "LhcoSample",
+    "LheSample",
+    "Match",
+    "Momenta",
+    "Name",
+    "PaddedSample",
+    "PluginSample",
+    "PythiaSample",
+    "RootSample",
+    "Sample",
+    "Strict",
+]
+
+
+class Strict(BaseModel):
+    """A block of the configuration: read-only, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _expression(value: Any) -> Any:
+    """Refuse an expression that cannot be one, so that `hepgen check` finds it."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = repr(value)
+    if isinstance(value, str):
+        try:
+            Expression(value)
+        except HepgenError as error:
+            raise ValueError(str(error)) from error
+    return value
+
+
+def _number(value: Any) -> str:
+    return "several" if isinstance(value, list) else "one"
+
+
+Item = TypeVar("Item")
+OneOrSeveral = Annotated[
+    Annotated[Item, Tag("one")] | Annotated[list[Item], Field(min_length=1), Tag("several")], Discriminator(_number)
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Formula = Annotated[str, BeforeValidator(_expression)]
+Formulas = OneOrSeveral[Formula]
+Label = Literal[0, 1]
+
+
+class Entry(Strict):
+    """What every sample has."""
+
+    chunks: PositiveInt = Field(1, description="jobs that the sample is made in")
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the source gives observables, rather than particles or jets."""
+        return False
+
+    @property
+    def has_jets(self) -> bool:
+        """Whether the source gives jets that are used as they are, rather than particles to be clustered."""
+        return False
+
+    def columns_for(self, number: int) -> list[str]:
+        """The observables of the sample's table.
+
+        Args:
+            number: How many leading jets the sample's jet definition asks for; 0 without one.
+        """
+        return column_names(number)
+
+
+class FileSample(Entry):
+    """A sample that is read from files, which are shared evenly among the chunks."""
+
+    path: OneOrSeveral[str] = Field(
+        description="a file, a pattern such as 'data/*.root', a root:// address, 'dataset:NAME', or a list of these"
+    )
+
+
+class PythiaSample(Entry):
+    """Events simulated on the spot with Pythia 8 and the parametrised detector."""
+
+    source: Literal["pythia"]
+    process: Literal["qcd", "wprime", "zjet"] = Field(description="a process of hepgen.simulation.processes")
+    events: PositiveInt = Field(description="events that pass the process's selection")
+    jets: Name = Field(description="an entry of the jets block")
+    settings: list[str] = Field([], description="further Pythia settings, e.g. 'Tune:pp = 14'")
+
+
+class LhcoSample(FileSample):
+    """Files in the raw layout of the LHC Olympics 2020."""
+
+    source: Literal["lhco"]
+    events: PositiveInt | None = Field(None, description="use only the first events of each file")
+    jets: Name = Field(description="an entry of the jets block")
+    label: Label | None = Field(None, description="label of all events, for a file without a label column")
+
+
+class Column(Strict):
+    """One column of a table: its index or name in the file, and the factor to GeV or radians."""
+
+    column: int | str
+    scale: float = 1.0
+
+
+class ArraysSample(FileSample):
+    """A table of observables (.npy, .npz, .h5, .csv or .parquet), which needs no clustering."""
+
+    source: Literal["arrays"]
+    columns: dict[Name, Column | int | str] = Field(
+        description="observable name: column index, column name or both with a scale"
+    )
+    label: Label | None = Field(None, description="label of all events, for a table without a label column")
+
+    @property
+    def is_table(self) -> bool:
+        return True
+
+    def columns_for(self, number: int) -> list[str]:
+        return list(self.columns)
+
+
+class Momenta(Strict):
+    """Branches of momenta, or expressions of branches: (pt, eta, phi) or (px, py, pz), with mass, energy or neither."""
+
+    pt: Formulas | None = None
+    eta: Formulas | None = None
+    phi: Formulas | None = None
+    px: Formulas | None = None
+    py: Formulas | None = None
+    pz: Formulas | None = None
+    mass: Formulas | None = Field(None, description="without mass and energy, particles are massless")
+    energy: Formulas | None = None
+    where: Formula | None = Field(None, description="which of the objects to use, e.g. 'abs(Jet_eta) < 2.5'")
+
+    @validator(mode="after")
+    def _complete(self) -> "Momenta":
+        given = {name for name in ("pt", "eta", "phi", "px", "py", "pz") if getattr(self, name) is not None}
+        if given not in ({"pt", "eta", "phi"}, {"px", "py", "pz"}):
+            msg = f"momenta are given by pt, eta, phi or by px, py, pz, not by {', '.join(sorted(given)) or 'nothing'}"
+            raise ValueError(msg)
+        if self.mass is not None and self.energy is not None:
+            msg = "give mass or energy, not both"
+            raise ValueError(msg)
+        return self
+
+
+class JetCollection(Momenta):
+    """Jets that are in the file already."""
+
+    observables: dict[Name, Formulas] = Field({}, description="further numbers of each jet, e.g. tau1: FatJet_tau1")
+
+
+class LevelOfTruth(Strict):
+    """The particle level of the same events, in the same form as the detector level."""
+
+    particles: OneOrSeveral[Momenta] | None = None
+    jet_collection: JetCollection | None = None
+    observables: dict[Name, Formula] = {}
+    passed: Formula | None = Field(None, description="which events exist at this level")
+
+
+class Match(Strict):
+    """How jets of both levels are paired: by an index that the file holds, or by their distance."""
+
+    index: Formula | None = Field(None, description="of each jet: the position of its true jet, −1 for none")
+    radius: PositiveFloat | None = Field(None, description="largest ΔR of a pair")
+
+    @validator(mode="after")
+    def _one(self) -> "Match":
+        if (self.index is None) == (self.radius is None):
+            msg = "give either index or radius"
+            raise ValueError(msg)
+        return self
+
+
+class RootSample(FileSample):
+    """ROOT files: particles to be clustered, jets as they are in the file, or observables.
+
+    Exactly one of `particles`, `jet_collection` and `observables` alone says what is read.
+    """
+
+    source: Literal["root"]
+    tree: str | None = Field(None, description="TTree or RNTuple; may be left out where the file has only one")
+    unit: Literal["GeV", "MeV"] | None = Field(None, description="of momenta and masses; known for PHYSLITE, else GeV")
+    jets: Name | None = Field(None, description="an entry of the jets block; for a jet_collection, how many and pt_min")
+    particles: OneOrSeveral[Momenta] | None = Field(None, description="what is clustered; a list is put together")
+    jet_collection: JetCollection | None = Field(None, description="jets to be used as they are")
+    observables: dict[Name, Formula] = Field({}, description="numbers of each event: a branch or an expression")
+    passed: Formula | None = Field(None, description="which events exist at detector level; needs truth")
+    truth: LevelOfTruth | None = Field(None, description="the particle level of the same events")
+    match: Match | None = Field(None, description="make one row of each pair of jets; unmatched are fakes and misses")
+    weight: Formula | None = Field(None, description="event weight, which may be negative")
+    label: Label | Formula | None = Field(None, description="1 signal, 0 background, or an expression that says so")
+    cut: Formula | None = Field(None, description="which events to use, e.g. 'MET_pt > 200'")
+
+    @property
+    def is_table(self) -> bool:
+        return self.particles is None and self.jet_collection is None
+
+    @property
+    def has_jets(self) -> bool:
+        return self.jet_collection is not None
+
+    def columns_for(self, number: int) -> list[str]:
+        if self.jet_collection is None:
+            return [*(column_names(number) if self.particles is not None else []), *self.observables]
+        massive = self.jet_collection.mass is not None or self.jet_collection.energy is not None
+        given = [*(["mass"] if massive else []), *self.jet_collection.observables]
+        return [*column_names(1 if self.match else number, given), *self.observables]
+
+    @validator(mode="after")
+    def _consistent(self) -> "RootSample":
+        kinds = ("particles", "jet_collection")
+        kind = [name for name in kinds if getattr(self, name) is not None]
+        if len(kind) > 1 or (not kind and not self.observables):
+            msg = "give one of particles, jet_collection or observables: what is to be read"
+            raise ValueError(msg)
+        if bool(kind) != (self.jets is not None):
+            msg = "`jets` names a jet definition where particles or a jet_collection are read, and only there"
+            raise ValueError(msg)
+        truth = [name for name in kinds if self.truth and getattr(self.truth, name) is not None]
+        if self.truth and (truth != kind or (not kind and self.truth.observables.keys() != self.observables.keys())):
+            msg = "truth holds the same kind as the detector level: particles, a jet_collection or the same observables"
+            raise ValueError(msg)
+        if self.match and not (self.jet_collection and self.truth):
+            msg = "match pairs the jets of jet_collection and truth.jet_collection; both are needed"
+            raise ValueError(msg)
+        if self.passed and not self.truth:
+            msg = "passed says which events exist at detector level where there is a truth; use cut otherwise"
+            raise ValueError(msg)
+        return self
+
+
+class HepmcSample(FileSample):
+    """HepMC3 files of a generator: the stable particles, without neutrinos, are clustered."""
+
+    source: Literal["hepmc"]
+    jets: Name = Field(description="an entry of the jets block")
+    weight: str | None = Field(None, description="name of a weight; the nominal one if left out")
+    label: Label | None = Field(None, description="label of all events")
+
+
+class LheSample(FileSample):
+    """Les Houches event files of a matrix-element generator: the outgoing partons are clustered."""
+
+    source: Literal["lhe"]
+    jets: Name = Field(description="an entry of the jets block")
+    weight: str | None = Field(None, description="id of a reweighting weight; the nominal one if left out")
+    label: Label | None = Field(None, description="label of all events")
+
+
+class EnergyflowSample(FileSample):
+    """EnergyFlow's data sets: quark and gluon jets, or Z + jets at particle and at detector level."""
+
+    source: Literal["energyflow"]
+    data: Literal["qg_jets", "zjets_delphes"]
+    events: PositiveInt | None = Field(None, description="use only the first events of each file")
+    jets: Name | None = Field(
+        None, description="an entry of the jets block; for qg_jets, whose particles are clustered"
+    )
+
+    @property
+    def is_table(self) -> bool:
+        return self.data == "zjets_delphes"
+
+    def columns_for(self, number: int) -> list[str]:
+        jet = ("pt", "eta", "phi", "mass", "multiplicity", "width", "tau21", "msd", "ln_rho", "zg")
+        return [f"{name}_j1" for name in jet] if self.is_table else column_names(number)
+
+    @validator(mode="after")
+    def _consistent(self) -> "EnergyflowSample":
+        if self.is_table == (self.jets is not None):
+            msg = "`jets` names a jet definition for qg_jets, and is left out for zjets_delphes"
+            raise ValueError(msg)
+        return self
+
+
+class PaddedSample(FileSample):
+    """Arrays of particles, padded to the same number in each event (.npy, .npz, .h5), e.g. JetNet or top tagging."""
+
+    source: Literal["padded"]
+    array: str | None = Field(None, description="name of the array in the file, where it holds more than one")
+    fields: list[Literal["pt", "eta", "phi", "mass", "px", "py", "pz", "energy", "other"]] = Field(
+        description="what a particle's numbers are, in order; `other` is skipped"
+    )
+    first: int = Field(0, ge=0, description="index of the first particle's first column, in a flat table")
+    particles: PositiveInt | None = Field(None, description="particles an event, in a flat table")
+    scale: PositiveFloat = Field(1.0, description="factor of momenta and masses to GeV")
+    label: Label | str | int | None = Field(None, description="label of all events; or the name or index of a column")
+    events: PositiveInt | None = Field(None, description="use only the first events of each file")
+    jets: Name = Field(description="an entry of the jets block")
+
+
+class PluginSample(Entry):
+    """A sample whose source is a plug-in; see `plugins`."""
+
+    source: Name
+    settings: dict[str, Any] = Field({}, description="keyword arguments of the source")
+    jets: Name | None = Field(None, description="an entry of the jets block, if the source yields events")
+    observables: list[Name] = Field([], description="the columns of the tables, if it yields tables")
+
+    @validator(mode="before")
+    @classmethod
+    def _registered(cls, content: Any) -> Any:
+        source = content.get("source") if isinstance(content, dict) else None
+        if source not in SOURCES:
+            raise ValueError(str(unknown_name("source", str(source), SOURCES)))
+        return content
+
+    @property
+    def is_table(self) -> bool:
+        return self.jets is None
+
+    def columns_for(self, number: int) -> list[str]:
+        return list(self.observables) if self.is_table else column_names(number)
+
+
+# The sources that hepgen has itself, and what their entries may hold.
+SAMPLES: dict[str, type[Entry]] = {
+    "pythia": PythiaSample,
+    "lhco": LhcoSample,
+    "arrays": ArraysSample,
+    "root": RootSample,
+    "hepmc": HepmcSample,
+    "lhe": LheSample,
+    "energyflow": EnergyflowSample,
+    "padded": PaddedSample,
+    "plugin": PluginSample,
+}
+# Parts of the location of an error that are no keys of the configuration.
+TAGS = {*SAMPLES, "one", "several"}
+
+
+def _kind(value: Any) -> str:
+    source = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
+    return source if source in SAMPLES else "plugin"
+
+
+Sample = Annotated[
+    Annotated[PythiaSample, Tag("pythia")]
+    | Annotated[LhcoSample, Tag("lhco")]
+    | Annotated[ArraysSample, Tag("arrays")]
+    | Annotated[RootSample, Tag("root")]
+    | Annotated[HepmcSample, Tag("hepmc")]
+    | Annotated[LheSample, Tag("lhe")]
+    | Annotated[EnergyflowSample, Tag("energyflow")]
+    | Annotated[PaddedSample, Tag("padded")]
+    | Annotated[PluginSample, Tag("plugin")],
+    Discriminator(_kind),
+]
