@@ -200,8 +200,9 @@ def load(path: str | Path) -> Config:
 
 def parse(content: Any) -> Config:
     """Check the content of a configuration file; see `load`."""
-    if isinstance(content, dict):
-        load_plugins(content.get("plugins", []))
+    plugins = content.get("plugins", []) if isinstance(content, dict) else []
+    if isinstance(plugins, list) and all(isinstance(module, str) for module in plugins):
+        load_plugins(plugins)
     try:
         config = Config.model_validate(content)
     except ValidationError as error:

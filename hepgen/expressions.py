@@ -44,23 +44,39 @@ def _reduction(function: Callable, empty: float) -> Callable:
     return lambda values: ak.fill_none(function(values, axis=1), empty)
 
 
+def _elementwise(function: np.ufunc) -> Callable:
+    """A function of as many numbers as it takes; numpy would write into one more."""
+
+    def apply(*arguments: Any) -> Any:
+        if len(arguments) != function.nin:
+            msg = f"{function.__name__} takes {function.nin} argument(s), not {len(arguments)}"
+            raise TypeError(msg)
+        return function(*arguments)
+
+    return apply
+
+
+ELEMENTWISE = (
+    np.abs, np.sqrt, np.exp, np.log, np.log10, np.sin, np.cos, np.tan, np.arcsin, np.arccos, np.arctan, np.arctan2,
+    np.sinh, np.cosh, np.tanh, np.arcsinh, np.hypot, np.minimum, np.maximum, np.floor, np.isfinite,
+)  # fmt: skip
 FUNCTIONS: dict[str, Callable] = {
-    **{name: getattr(np, name) for name in ("abs", "sqrt", "exp", "log", "log10", "sin", "cos", "tan", "sinh", "cosh",
-                                            "tanh", "arcsin", "arccos", "arctan", "arctan2", "arcsinh", "hypot",
-                                            "minimum", "maximum", "floor", "isfinite")},
-    "where": ak.where,
+    **{"abs" if function is np.abs else function.__name__: _elementwise(function) for function in ELEMENTWISE},
+    "where": lambda condition, this, that: ak.where(condition, this, that),
     "sum": _reduction(ak.sum, 0),
     "min": _reduction(ak.min, np.inf),
     "max": _reduction(ak.max, -np.inf),
     "any": _reduction(ak.any, False),
     "all": _reduction(ak.all, True),
     "count": lambda values: ak.num(values, axis=1),
-}  # fmt: skip
+}
 # What an expression may be made of; there is no attribute, comprehension, lambda or string among it.
 NODES = (
     ast.Expr, ast.Name, ast.Load, ast.Constant, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Call, ast.Subscript, ast.Slice,
     ast.Tuple, *OPERATORS,
 )  # fmt: skip
+# What arrays that do not fit together or do not suit a function end in.
+UNFIT = (InvalidExpression, ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
 ADVICE = {
     ast.BoolOp: "write & and | with parentheses for `and` and `or`",
     ast.Not: "write ~ for `not`",
@@ -103,7 +119,7 @@ class Expression:
         try:
             with np.errstate(all="ignore"):
                 return _Evaluator(OPERATORS, FUNCTIONS, dict(branches)).eval(self.text, self._node)
-        except (InvalidExpression, ValueError, TypeError, IndexError, ArithmeticError, RecursionError) as error:
+        except UNFIT as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             msg = f"expression {self.text!r}: {reason}"
             raise HepgenError(msg) from error

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from hepgen.errors import HepgenError
 
-__all__ = ["Registry", "look_up", "module_source", "unknown_name"]
+__all__ = ["Registry", "look_up", "module_source", "nearest", "unknown_name"]
 
 T = TypeVar("T")
 
@@ -19,9 +19,15 @@ T = TypeVar("T")
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> HepgenError:
     """The error for a name that nothing answers to: it lists the known ones, the nearest first."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = nearest(name, known, 1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return HepgenError(f"unknown {kind} {name!r}{hint}; known: {', '.join(known) or 'none'}")
+
+
+def nearest(name: str, known: Iterable[str], number: int) -> list[str]:
+    """The known names that are most like a name, whatever their case, the best first."""
+    spelling = {candidate.lower(): candidate for candidate in known}
+    return [spelling[match] for match in difflib.get_close_matches(name.lower(), spelling, n=number)]
 
 
 def look_up(kind: str, name: str, entries: Mapping[str, T]) -> T:

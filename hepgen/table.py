@@ -106,7 +106,8 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unse
         unseen: Whether to keep events that lack their jets at detector level.
 
     Raises:
-        HepgenError: if a file is damaged or has no constituents, or the files do not have the same columns.
+        HepgenError: if a file is damaged or has no constituents, the files do not have the same columns, or an
+            event occurs twice.
     """
     paths = list(paths)
     if not paths:
@@ -123,8 +124,58 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unse
         {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
         tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
     )
+    _refuse_repeated(joined, [(str(path), len(table)) for path, table in zip(paths, tables, strict=True)])
     seen = joined.passed()
     return joined if unseen or seen.all() else joined[seen]
+
+
+def _refuse_repeated(table: Table, files: Sequence[tuple[str, int]]) -> None:
+    """Raise `HepgenError` if an event occurs twice: it could be trained on and tested on.
+
+    Events are the same if all their real-valued observables are, bit for bit. Fewer than four of these tell nothing.
+
+    Args:
+        table: All events.
+        files: Where they come from: paths and numbers of events.
+    """
+    values = {**{f"truth {k}": v for k, v in table.truth.items()}, **table.columns}
+    reals = [column for name, column in values.items() if name != "weight" and _is_real(column)]
+    if len(reals) < 4:
+        return
+    keys = _row_keys(reals)
+    order = np.argsort(keys, kind="stable")
+    repeated = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    if not len(repeated) or len(repeated) < 10 * _expected_by_chance(reals):
+        return
+    ends = np.cumsum([length for _, length in files])
+    rows = order[repeated[0] : repeated[0] + 2]
+    where = [files[int(np.searchsorted(ends, row, "right"))][0] for row in rows]
+    msg = (
+        f"{len(repeated)} of {len(table)} events occur more than once, e.g. in {where[0]} and {where[1]}; "
+        "give every event once, or what is trained on would be tested on"
+    )
+    raise HepgenError(msg)
+
+
+def _row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """A 64-bit number for each row, shape (n,): equal rows share one, others once in ten million samples of 10⁶."""
+    keys = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        keys = (keys ^ column.astype(np.float64).view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+        keys ^= keys >> np.uint64(32)
+    return keys
+
+
+def _is_real(column: np.ndarray) -> bool:
+    """Whether a column holds other numbers than whole ones, and not always the same."""
+    finite = column[np.isfinite(column)] if column.dtype.kind == "f" else column[:0]
+    return len(finite) > 0 and bool((finite != np.round(finite)).any() and (finite != finite[0]).any())
+
+
+def _expected_by_chance(columns: Sequence[np.ndarray]) -> float:
+    """Pairs of equal rows if the columns were independent: many only where numbers are rounded coarsely."""
+    pairs = len(columns[0]) ** 2 / 2
+    return pairs * float(np.exp(-sum(np.log(len(np.unique(column))) for column in columns)))
 
 
 def _read(path: str | Path, constituents: bool) -> Table:

@@ -81,3 +81,29 @@ def test_missing_constituents(tmp_path):
 def test_columns_of_different_lengths_are_refused(tmp_path):
     with pytest.raises(HepgenError, match="equally long"):
         write_table(tmp_path / "a.h5", [Table({"mjj": np.ones(3), "label": np.ones(2)})])
+
+
+def real_table(n=500, seed=1, **columns):
+    rng = np.random.default_rng(seed)
+    values = {f"x{i}": rng.normal(size=n).astype(np.float32) for i in range(4)}
+    return Table({**values, "label": np.zeros(n, np.int8), **columns})
+
+
+def test_an_event_in_two_files_is_an_error(tmp_path):
+    write_table(tmp_path / "a.h5", [real_table()])
+    write_table(tmp_path / "b.h5", [real_table(seed=2), real_table()[:3]])
+    with pytest.raises(HepgenError, match=r"3 of 1003 events occur more than once, e\.g\. in .*a\.h5 and .*b\.h5"):
+        read_tables([tmp_path / "a.h5", tmp_path / "b.h5"])
+    assert len(read_tables([tmp_path / "b.h5"])) == 503
+
+
+def test_rounded_numbers_may_agree_by_chance(tmp_path):
+    """1,000 values in each of four columns leave 10¹² rows: two of 2,000 agree once in 500,000 such tables."""
+    rng = np.random.default_rng(3)
+    fine, coarse = ({f"x{i}": rng.integers(0, n, 2000) / 16 for i in range(4)} for n in (1000, 5))
+    write_table(tmp_path / "fine.h5", [Table(fine)])
+    write_table(tmp_path / "coarse.h5", [Table(coarse)])
+    assert len(read_tables([tmp_path / "fine.h5"])) == len(read_tables([tmp_path / "coarse.h5"])) == 2000
+    write_table(tmp_path / "twice.h5", [Table(fine), Table(fine)])
+    with pytest.raises(HepgenError, match="2000 of 4000 events occur more than once"):
+        read_tables([tmp_path / "twice.h5"])

@@ -8,6 +8,7 @@ from hepgen.events import write_events
 from hepgen.plan import provenance
 from hepgen.provenance import seed_for
 from hepgen.registry import look_up
+from hepgen.samples import PluginSample
 from hepgen.sources import SOURCES
 from hepgen.table import write_table
 
@@ -27,6 +28,7 @@ def produce(config: Config, sample: str, chunk: int, output: Path) -> int:
         msg = f"sample {sample!r} has chunks 0 to {entry.chunks - 1}, not {chunk}"
         raise HepgenError(msg)
     # Two samples of the same process and settings must not be the same events.
-    batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample))
+    settings = entry.settings if isinstance(entry, PluginSample) else {}
+    batches = SOURCES.load(entry.source)(entry, chunk, seed_for(config.seed, sample), **settings)
     write = write_table if entry.is_table else write_events
     return write(output, batches, provenance(config, "sample", sample))

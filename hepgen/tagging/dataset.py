@@ -120,7 +120,8 @@ class Lazy:
 def _prune(sample: str, table: Table, names: Iterable[str]) -> Table:
     """The named columns with label and weight."""
     if "label" not in table.columns:
-        msg = f"tagging: sample {sample!r} has no label column; set samples.{sample}.label to 0 or 1"
+        advice = f"set samples.{sample}.label to 0 or 1, or let its source give one"
+        msg = f"tagging: sample {sample!r} has no label column; {advice}"
         raise HepgenError(msg)
     try:
         values = table.matrix([*names, "label"])

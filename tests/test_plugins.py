@@ -1,0 +1,139 @@
+"""Plug-ins of a user's own: exactly the examples of docs/extending.md, from the configuration to the products."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hepgen.config import parse
+from hepgen.errors import HepgenError
+from hepgen.plugins import load_plugins
+from hepgen.table import read_tables
+
+PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text()
+EXAMPLES = ("model", "observable", "source")
+
+
+def example(name):
+    """The module, its name and the configuration under a heading of the page."""
+    section = re.search(rf"^## An? {name}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)[1]
+    (code,) = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (entry,) = re.findall(r"^```yaml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    return code, re.match(r"# (\w+\.py)\n", code)[1], yaml.safe_load(entry)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder with the three modules and a configuration that joins the three examples."""
+    content = {"seed": 1, "plugins": []}
+    for name in EXAMPLES:
+        code, file, entry = example(name)
+        (tmp_path / file).write_text(code)
+        content |= {**entry, "plugins": content["plugins"] + entry["plugins"]}
+    content["tagging"] |= {"samples": ["toys"], "seeds": [1]}
+    flow = {"type": "rqs_flow", "settings": {"layers": 2, "hidden": 8}, "training": {"epochs": 1}}
+    content["generation"] |= {"sample": "toys", "seeds": [1], "events": 50, "models": {"flow": flow}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path
+
+
+def hepgen(folder, *arguments, check=True):
+    command = [sys.executable, "-m", "hepgen.cli", *map(str, arguments)]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert not check or result.returncode == 0, result.stderr
+    return result
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_each_example_is_short(name):
+    code, _, entry = example(name)
+    assert len(code.splitlines()) + len(yaml.safe_dump(entry).splitlines()) < 40
+
+
+def test_source_observable_and_model_work_together(project):
+    tables = []
+    for chunk in range(2):
+        hepgen(project, "sample", "config.yaml", "toys", chunk, "-o", f"events{chunk}.h5")
+        hepgen(project, "observe", "config.yaml", "toys", f"events{chunk}.h5", "-o", f"table{chunk}.h5")
+        tables.append(project / f"table{chunk}.h5")
+    table = read_tables(tables)
+    assert len(table) == 200
+    assert table.columns["pt_j1"].min() > 900
+    assert (table.columns["pt_balance"] <= 1).all()
+    assert table.columns["pt_balance"] == pytest.approx(table.columns["pt_j2"] / table.columns["pt_j1"], rel=1e-5)
+    inside = table.columns["central_fraction_j1"]
+    assert 0 < inside.mean() < 1
+    assert ((inside >= 0) & (inside <= 1 + 1e-6)).all()
+    files = [path.name for path in tables]
+    hepgen(project, "tagging", "train", "config.yaml", "mine", 1, *files, "-o", "mine.safetensors")
+    hepgen(project, "generation", "train", "config.yaml", "flow", 1, *files, "-o", "flow.safetensors")
+    hepgen(project, "generation", "sample", "config.yaml", "flow.safetensors", "-o", "generated.h5")
+    assert (project / "generated.h5").exists()
+
+
+def test_what_a_plug_in_decides_is_in_the_fingerprints(project):
+    command = (
+        "from hepgen.config import load; from hepgen.plan import code; c = load('config.yaml');"
+        "print(code(c, 'sample', 'toys'), code(c, 'observe', 'toys'), code(c, 'tagging_train', 'mine'))"
+    )
+
+    def codes():
+        result = subprocess.run(
+            [sys.executable, "-c", command], cwd=project, capture_output=True, text=True, check=True
+        )
+        return result.stdout.split()
+
+    before = codes()
+    for index, (file, old, new) in enumerate([
+        ("my_sources.py", "ones(10)", "ones(11)"),
+        ("my_observables.py", "< 0.1", "< 0.2"),
+        ("my_models.py", "tanh", "relu"),
+    ]):  # fmt: skip
+        path = project / file
+        text = path.read_text()
+        path.write_text(text.replace(old, new))
+        assert [old != new for old, new in zip(before, codes(), strict=True)] == [i == index for i in range(3)]
+        path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"plugins": ["my_modles"]}, "no Python module 'my_modles' can be imported"),
+        ({"plugins": ["my_sources", "my_sources"]}, None),
+        ({"plugins": []}, "unknown source 'back_to_back'; known: arrays, .*root"),
+    ],
+)
+def test_a_plug_in_that_is_missing(project, change, message):
+    content = yaml.safe_load((project / "config.yaml").read_text())
+    (project / "config.yaml").write_text(
+        yaml.safe_dump({"jets": content["jets"], "samples": content["samples"], **change})
+    )
+    result = hepgen(project, "check", "config.yaml", check=False)
+    assert (result.returncode != 0) == (message is not None)
+    assert message is None or re.search(message, result.stderr)
+    assert "Traceback" not in result.stderr
+
+
+def test_a_misspelt_setting_of_a_source(project):
+    path = project / "config.yaml"
+    path.write_text(path.read_text().replace("pt: 1300", "pT: 1300"))
+    result = hepgen(project, "check", "config.yaml", check=False)
+    assert "samples.toys: unknown setting of source 'back_to_back' 'pT' (did you mean 'pt'?)" in result.stderr
+
+
+def test_a_plug_in_that_fails(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_plugin.py").write_text("1 / 0\n")
+    with pytest.raises(HepgenError, match=r"plugins: 'broken_plugin' fails when it is imported \(ZeroDivisionError"):
+        load_plugins(["broken_plugin"])
+
+
+def test_plugins_are_a_list_of_modules():
+    with pytest.raises(HepgenError, match=r"^plugins: "):
+        parse({"plugins": "my_models", "samples": {}})
+    with pytest.raises(HepgenError, match=r"^plugins"):
+        parse({"plugins": [3], "samples": {}})
