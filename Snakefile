@@ -37,6 +37,7 @@ include: "workflow/rules/report.smk"
 
 localrules:
     all,
+    fetch,
     samples,
     tagging,
     generation,
@@ -52,7 +53,7 @@ rule all:
     default_target: True
     input:
         f"{OUT}/metrics.json",
-        figures(*ANALYSES),
+        figures(*FIGURED),
 
 
 rule samples:

@@ -5,7 +5,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,9 +47,53 @@ def check(config: ConfigFile) -> None:
 
 
 @app.command(rich_help_panel="Before a run")
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files of one kind, patterns or addresses.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="CONFIG", help="Write the configuration here.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the sample; else it is made from the file's.")] = None,
+    kind: Annotated[
+        Literal["particles", "jets", "observables"] | None,
+        typer.Option("--as", help="What to read, where there is a choice."),
+    ] = None,
+) -> None:
+    """Say what files hold, and write a configuration that reads them."""
+    from hepgen.inspection import inspect, report
+
+    report.deliver(inspect(files, name, kind), output)
+
+
+@app.command(rich_help_panel="Before a run")
 def schema() -> None:
     """Print the JSON Schema of configuration files."""
     print(json.dumps(json_schema(), indent=2))
+
+
+@app.command(rich_help_panel="Before a run")
+def datasets() -> None:
+    """List the official data sets, and how much of them is here."""
+    from hepgen.datasets import overview
+
+    rows = overview()
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@app.command(rich_help_panel="Before a run")
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME[/PATTERN]...", help="Data sets, or some of their files.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="Where to; HEPGEN_DATA or data otherwise.")
+    ] = None,
+) -> None:
+    """Download official data sets and check them; what is here already is only checked."""
+    from hepgen.datasets import fetch as get
+    from hepgen.datasets import folder, select
+
+    for file in [file for name in names for file in select(name)]:
+        print(get(file, output or folder()), flush=True)
 
 
 @app.command(rich_help_panel="Stages of a run")
@@ -165,12 +209,35 @@ app.add_typer(generation, name="generation", rich_help_panel="Stages of a run")
 app.add_typer(unfolding, name="unfolding", rich_help_panel="Stages of a run")
 
 
+@app.command(rich_help_panel="Stages of a run")
+def overview(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Compare the observables of all samples, from their tables."""
+    from hepgen.overview.evaluate import evaluate
+
+    evaluate(load(config), _tables(files), output)
+
+
 @app.command(rich_help_panel="After a run")
 def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", help="Numbers to draw.")]) -> None:
     """Draw figures as PDF and PNG beside their numbers."""
     from hepgen.plots.draw import draw_files
 
     draw_files(files)
+
+
+@app.command(rich_help_panel="After a run")
+def export(
+    files: Files,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="A .root, .h5, .parquet or .npz file to write.")
+    ],
+    rntuple: Annotated[bool, typer.Option("--rntuple", help="Write an RNTuple rather than a TTree (.root).")] = False,
+    tree: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the tree (.root); default: events.")] = None,
+) -> None:
+    """Write products for other tools: .root, .h5, .parquet or .npz."""
+    from hepgen.export import export as write
+
+    print(f"{output}: {write(files, output, tree=tree, rntuple=rntuple)} rows")
 
 
 @app.command(rich_help_panel="After a run")

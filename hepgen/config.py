@@ -14,11 +14,12 @@ from pydantic import (
     ValidationError,
 )
 
+from hepgen import datasets
 from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.plugins import load_plugins
 from hepgen.registry import Registry, look_up, unknown_name
-from hepgen.samples import SAMPLES, TAGS, Name, PluginSample, Sample, Strict
+from hepgen.samples import SAMPLES, TAGS, FileSample, Name, PluginSample, Sample, Strict
 from hepgen.sources import SOURCES
 
 __all__ = [
@@ -263,6 +264,8 @@ def _check_references(config: Config) -> None:
     for name, sample in config.samples.items():
         if isinstance(sample, PluginSample):
             _check_model(f"samples.{name}", sample.source, sample.settings, SOURCES)
+        if isinstance(sample, FileSample):
+            _check_data_sets(f"samples.{name}.path", sample.path)
         if getattr(sample, "jets", None) is not None:
             _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
     if config.tagging:
@@ -274,6 +277,17 @@ def _check_references(config: Config) -> None:
             _check_model(f"generation.models.{name}", model.type, model.settings, GENERATORS)
     if config.unfolding:
         _check_unfolding(config, config.unfolding)
+
+
+def _check_data_sets(where: str, paths: str | Sequence[str]) -> None:
+    """Check the names of official data sets, whether or not their files are here."""
+    for path in [paths] if isinstance(paths, str) else paths:
+        if path.startswith(datasets.PREFIX):
+            try:
+                datasets.select(path.removeprefix(datasets.PREFIX))
+            except HepgenError as error:
+                msg = f"{where}: {error}"
+                raise HepgenError(msg) from error
 
 
 def _check_tagging(config: Config, block: Tagging) -> None:

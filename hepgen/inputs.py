@@ -14,8 +14,6 @@ from hepgen.samples import FileSample
 
 __all__ = ["Part", "check_file", "expand", "is_remote", "matching", "parts", "parts_of"]
 
-DATASET = "dataset:"
-
 
 class Part(NamedTuple):
     """A contiguous part of a file's events, as fractions of their number, which is known only once it is open."""
@@ -48,7 +46,7 @@ def expand(paths: str | Sequence[str]) -> list[str]:
     """
     files: list[str] = []
     for path in matching(paths):
-        files += datasets.files(path.removeprefix(DATASET)) if path.startswith(DATASET) else [path]
+        files += datasets.files(path.removeprefix(datasets.PREFIX)) if path.startswith(datasets.PREFIX) else [path]
     known: dict[str, str] = {}
     for file in files:
         place = file if is_remote(file) else str(Path(file).resolve())
@@ -67,7 +65,7 @@ def matching(paths: str | Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for path in _listed(paths):
-        if is_remote(path) or path.startswith(DATASET) or not has_magic(path) or Path(path).exists():
+        if is_remote(path) or path.startswith(datasets.PREFIX) or not has_magic(path) or Path(path).exists():
             found.append(path)
             continue
         files = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
@@ -101,8 +99,15 @@ def check_file(path: str) -> None:
 
 
 def parts_of(sample: FileSample, chunk: int) -> list[Part]:
-    """The parts of a sample's files that a chunk reads; see `parts`."""
-    return parts(sample)[chunk]
+    """The parts of a sample's files that a chunk reads; see `parts`.
+
+    Raises:
+        HepgenError: if a file is missing; for one of an official data set, it says how to get it.
+    """
+    share = parts(sample)[chunk]
+    for part in share:
+        datasets.require(part.path)
+    return share
 
 
 def parts(sample: FileSample) -> list[list[Part]]:
@@ -118,7 +123,7 @@ def parts(sample: FileSample) -> list[list[Part]]:
         HepgenError: if a file is missing or not a file.
     """
     files, chunks = expand(sample.path), sample.chunks
-    elsewhere = any(is_remote(path) or path.startswith(DATASET) for path in _listed(sample.path))
+    elsewhere = any(is_remote(path) or path.startswith(datasets.PREFIX) for path in _listed(sample.path))
     sizes = [1] * len(files) if elsewhere else [_size(file) for file in files]
     ends = list(accumulate(sizes))
     shares: list[list[Part]] = [[] for _ in range(chunks)]

@@ -78,6 +78,7 @@ _CARDS = {
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
     "unfolding_unfold": _method,
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
+    "overview": lambda c, _: {"samples": {name: c.columns_of(name) for name in c.samples}},
     "plot": lambda *_: {},
     "summary": lambda c, _: {"title": c.title},
 }
@@ -85,6 +86,7 @@ _CARDS = {
 _STAGE_MODULES = {
     "sample": "hepgen.sources.produce",
     "observe": "hepgen.observables",
+    "overview": "hepgen.overview.evaluate",
     "plot": "hepgen.plots.draw",
     "summary": "hepgen.summary",
 }

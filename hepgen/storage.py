@@ -19,6 +19,7 @@ from hepgen.errors import HepgenError
 __all__ = ["Columns", "Jagged", "atomic", "checksum", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
 
 MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 16
+OUTSIDE = "leads to another file, which is never followed"
 
 
 @contextmanager
@@ -70,7 +71,7 @@ def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading, checking that it is a hepgen product of the given kind, if one is given.
 
     Raises:
-        HepgenError: if the file is missing, unreadable, truncated or of another kind.
+        HepgenError: if the file is missing, unreadable, truncated, of another kind, or leads to other files.
     """
     if not Path(path).is_file():
         msg = f"{path}: no such file"
@@ -86,10 +87,36 @@ def open_h5(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
             if kind is not None and found != kind:
                 msg = f"{path}: expected {kind}, found {found}"
                 raise HepgenError(msg)
+            _refuse_other_files(file, path)
             yield file
         except (OSError, RuntimeError, KeyError) as error:
             msg = f"{path}: damaged HDF5 file ({error})"
             raise HepgenError(msg) from error
+
+
+def _refuse_other_files(file: h5py.File, path: str | Path) -> None:
+    """Raise `HepgenError` if a link or a dataset of a file leads to another file, or could."""
+    links: list[tuple[bytes, int]] = []
+    # Only hard links are followed, and each object is visited once, so that loops end. A soft one leads to a name in
+    # this file, which is visited itself. Nothing may fail inside the visit, for HDF5 could not pass the failure on.
+    file.id.links.visit(lambda name, link: links.append((name, link.type)), info=True)
+    for name, kind in links:
+        reason = OUTSIDE if kind not in (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT) else None
+        if kind == h5py.h5l.TYPE_HARD:
+            item = h5py.h5o.open(file.id, name)
+            reason = _reason_to_refuse(item) if isinstance(item, h5py.h5d.DatasetID) else None
+        if reason:
+            msg = f"{path}: {name.decode(errors='replace')!r} {reason}; copy the numbers into the file"
+            raise HepgenError(msg)
+
+
+def _reason_to_refuse(dataset: h5py.h5d.DatasetID) -> str | None:
+    layout = dataset.get_create_plist()
+    if layout.get_external_count():
+        return OUTSIDE
+    # Even inside one file these can lead round in circles, in which the HDF5 library would crash.
+    virtual = layout.get_layout() == h5py.h5d.VIRTUAL
+    return "is a virtual dataset, which leads to other datasets or files and is never followed" if virtual else None
 
 
 def describe_h5(path: str | Path) -> tuple[str, str]:

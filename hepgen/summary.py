@@ -9,6 +9,8 @@ import numpy as np
 from scipy.stats import binom
 
 from hepgen.config import Config
+from hepgen.errors import HepgenError
+from hepgen.inputs import expand, is_remote
 from hepgen.metrics.record import Metric, read_metrics, write_metrics
 from hepgen.provenance import versions
 from hepgen.samples import FileSample, Sample
@@ -35,7 +37,10 @@ COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor
 def describe(config: Config) -> str:
     """What a configuration would run, in a few lines."""
     lines = [config.title, "samples:"]
-    lines += [f"  {name}: {_origin(sample)}, {sample.chunks} chunk(s)" for name, sample in config.samples.items()]
+    lines += [
+        f"  {name}: {_origin(sample)}{_presence(sample)}, {sample.chunks} chunk(s)"
+        for name, sample in config.samples.items()
+    ]
     for block, key in (("tagging", "models"), ("generation", "models"), ("unfolding", "methods")):
         settings = getattr(config, block)
         if settings:
@@ -156,6 +161,18 @@ def _origin(sample: Sample) -> str:
     files = [sample.path] if isinstance(sample.path, str) else sample.path
     others = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return f"{sample.source}{' observables' if sample.is_table else ''}: {files[0]}{others}"
+
+
+def _presence(sample: Sample) -> str:
+    """How many files a sample has here now, or why it has none."""
+    if not isinstance(sample, FileSample):
+        return ""
+    try:
+        files = expand(sample.path)
+    except HepgenError as error:
+        return f" (NOT HERE: {error})"
+    absent = [file for file in files if not is_remote(file) and not Path(file).is_file()]
+    return f" (NOT HERE: {absent[0]})" if absent else f" ({len(files)} file(s))"
 
 
 def _heading(text: str, underline: str) -> str:

@@ -17,7 +17,7 @@ FLOORS = [
     {"jets", "images", "simulation"},
     {"ready_jets"},
     {"training", "metrics", "plots"},
-    {"tagging", "generation", "unfolding", "inspection", "export"},
+    {"tagging", "generation", "unfolding", "overview", "inspection", "export"},
     {"summary"},
     {"cli"},
 ]

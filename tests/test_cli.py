@@ -43,8 +43,9 @@ def listed(text):
 
 
 def test_help_reads_like_a_table_of_contents():
-    stages = ["sample", "observe", "tagging", "generation", "unfolding"]
-    assert listed(hepgen("--help").stdout) == ["check", "schema", *stages, "plot", "summary"]
+    before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "summary"]
+    stages = ["sample", "observe", "overview", "tagging", "generation", "unfolding"]
+    assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
     assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate"]
     assert listed(hepgen("generation", "--help").stdout) == ["train", "sample", "evaluate"]
     assert listed(hepgen("unfolding", "--help").stdout) == ["unfold", "evaluate"]

@@ -213,3 +213,53 @@ def test_json_errors(tmp_path):
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(tmp_path / "nan.json", float("nan"))
     assert not (tmp_path / "nan.json").exists()
+
+
+def external_link(file):
+    file["group/link"] = h5py.ExternalLink("other.h5", "x")
+
+
+def external_storage(file):
+    file.create_dataset("raw", (3,), "f8", external=[("other.bin", 0, 24)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource("other.h5", "x", (3,))
+    file.create_virtual_dataset("group/virtual", layout)
+
+
+def circle(file):
+    """Two datasets that are each other's source: reading one would crash the HDF5 library."""
+    for name, other in (("a", "b"), ("b", "a")):
+        layout = h5py.VirtualLayout((3,), "f8")
+        layout[:] = h5py.VirtualSource(".", other, (3,))
+        file.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (external_link, "'group/link' leads to another file, which is never followed"),
+        (external_storage, "'raw' leads to another file, which is never followed"),
+        (virtual, "'group/virtual' is a virtual dataset, which leads to other datasets or files"),
+        (circle, "'a' is a virtual dataset"),
+    ],
+)
+def test_files_that_lead_to_others_are_refused(tmp_path, make, message):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["x"] = [1.0, 2.0, 3.0]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        make(file)
+    with pytest.raises(HepgenError, match=message), open_h5(tmp_path / "x.h5"):
+        pytest.fail("it was opened")
+
+
+def test_links_inside_a_file_are_followed(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["a/b/x"] = [1.0]
+        file["a/b/loop"] = file["a"]
+        file["soft"] = h5py.SoftLink("/a/b/x")
+        file["dangling"] = h5py.SoftLink("/nowhere")
+    with open_h5(tmp_path / "x.h5") as file:
+        assert file["soft"][0] == 1.0

@@ -1,20 +1,23 @@
-"""Tables of observables from .npy, .npz, HDF5 and .csv files, by column index or name."""
+"""Tables of observables from .npy, .npz, HDF5, .csv and Parquet files, by column index or name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from zipfile import BadZipFile
 
 import h5py
 import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTables write with
 import numpy as np
+import pyarrow.parquet as pq
 
 from hepgen.errors import HepgenError
 from hepgen.inputs import Part, parts_of
 from hepgen.registry import unknown_name
 from hepgen.samples import ArraysSample, Column
+from hepgen.sources.files import readable
+from hepgen.sources.npz import Member, open_arrays
 from hepgen.storage import open_h5
 from hepgen.table import Table
 
@@ -24,6 +27,7 @@ STEP = 50_000
 
 Key = int | str
 Block = dict[Key, np.ndarray]
+Array = np.ndarray | Member | h5py.Dataset
 
 
 @dataclass(frozen=True)
@@ -97,48 +101,40 @@ def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int) 
 
 @contextmanager
 def _open(path: Path) -> Iterator[Reader]:
-    openers = {".npy": _npy, ".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".csv": _csv}
+    openers = {".npy": _npy, ".npz": _npz, ".h5": _hdf5, ".hdf5": _hdf5, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in openers:
         msg = (
             f"{path}: cannot read a table from {path.suffix or 'a file without an ending'}; known: {', '.join(openers)}"
         )
         raise HepgenError(msg)
-    try:
-        with openers[path.suffix](path) as reader:
-            yield reader
-    except (OSError, EOFError, ValueError, BadZipFile) as error:
-        pickled = "allow_pickle" in str(error) or "Python objects" in str(error)
-        reason = "it holds pickled objects, which are never read" if pickled else error
-        msg = f"{path}: not a readable {path.suffix} file ({reason})"
-        raise HepgenError(msg) from error
+    with readable(path, path.suffix), openers[path.suffix](path) as reader:
+        yield reader
 
 
-def _read_array(array: np.ndarray | h5py.Dataset, path: Path) -> Reader:
+def _read_array(array: Array, path: Path) -> Reader:
     """Named fields of a structured array, or the columns of a plain one by index."""
-    if array.dtype.names:
-        return Reader(len(array), array.dtype.names, lambda keys, a, b: {key: array[key][a:b] for key in keys})
-    if array.ndim != 2:
+    if not array.dtype.names and array.ndim != 2:
         msg = f"{path}: has shape {array.shape}; a table has rows and columns"
         raise HepgenError(msg)
 
     def read(keys: Sequence[Key], start: int, stop: int) -> Block:
         rows = array[start:stop]
-        return {key: rows[:, key] for key in keys}
+        return {key: rows[key] if array.dtype.names else rows[:, key] for key in keys}
 
-    return Reader(len(array), range(array.shape[1]), read)
+    return Reader(len(array), array.dtype.names or range(array.shape[1]), read)
 
 
 @contextmanager
 def _npy(path: Path) -> Iterator[Reader]:
-    yield _read_array(np.load(path, mmap_mode="r", allow_pickle=False), path)
+    with open_arrays(path) as arrays:
+        yield _read_array(*arrays.values(), path)
 
 
 @contextmanager
 def _npz(path: Path) -> Iterator[Reader]:
     """Arrays of one number a row by name, or the columns of the only table by index."""
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    yield _read_columns(arrays, path)
+    with open_arrays(path) as arrays:
+        yield _read_columns(dict(arrays), path)
 
 
 @contextmanager
@@ -154,7 +150,7 @@ def _hdf5(path: Path) -> Iterator[Reader]:
         yield _read_columns(arrays, path)
 
 
-def _read_columns(arrays: dict[str, np.ndarray | h5py.Dataset], path: Path) -> Reader:
+def _read_columns(arrays: Mapping[str, Array], path: Path) -> Reader:
     only = next(iter(arrays.values()), None)
     if len(arrays) == 1 and (only.ndim != 1 or only.dtype.names):
         return _read_array(only, path)
@@ -203,6 +199,30 @@ def _csv(path: Path) -> Iterator[Reader]:
             return {key: block[:, keys.index(key)] for key in wanted}
 
         yield Reader(rows, keys, read)
+
+
+@contextmanager
+def _parquet(path: Path) -> Iterator[Reader]:
+    """Columns by name, of which one group of rows at a time is in memory."""
+    with pq.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        ends = np.cumsum(sizes, dtype=np.int64)
+
+        @lru_cache(maxsize=1)
+        def columns(group: int, keys: tuple[str, ...]) -> Block:
+            table = file.read_row_group(group, columns=list(keys), use_threads=False)
+            return {key: table[key].to_numpy() for key in keys}
+
+        def read(keys: Sequence[Key], start: int, stop: int) -> Block:
+            first, last = np.searchsorted(ends, [start, stop - 1], "right")
+            pieces = []
+            for group in range(first, last + 1):
+                begin = int(ends[group]) - sizes[group]
+                part = slice(max(start - begin, 0), stop - begin)
+                pieces.append({key: values[part] for key, values in columns(group, tuple(keys)).items()})
+            return {key: np.concatenate([piece[key] for piece in pieces]) for key in keys}
+
+        yield Reader(sum(sizes), file.schema_arrow.names, read)
 
 
 def _is_number(text: str) -> bool:

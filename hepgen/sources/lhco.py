@@ -11,6 +11,7 @@ from hepgen.errors import HepgenError
 from hepgen.events import Events, wrap_phi
 from hepgen.inputs import Part, parts_of
 from hepgen.samples import LhcoSample
+from hepgen.sources.files import readable
 from hepgen.storage import open_h5
 
 __all__ = ["stream"]
@@ -41,7 +42,7 @@ def stream(sample: LhcoSample, chunk: int = 0, seed: int = 0) -> Iterator[Events
 
 
 def _read_part(part: Part, sample: LhcoSample) -> Iterator[Events]:
-    with open_h5(part.path) as file:
+    with readable(part.path, "HDF5"), open_h5(part.path) as file:
         dataset = _dataset(file, sample, part.path)
         for first, stop in part.batches(min(len(dataset), sample.events or len(dataset)), STEP):
             yield _convert(dataset[first:stop], sample, part.path, first)

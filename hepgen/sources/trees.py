@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -45,6 +46,11 @@ class Tree:
     def where(self) -> str:
         """File and tree, for messages."""
         return f"{self.path}: {self.name}"
+
+    @property
+    def kind(self) -> str:
+        """TTree or RNTuple."""
+        return "RNTuple" if isinstance(self._tree, RNTuple) else "TTree"
 
     @cached_property
     def branches(self) -> dict[str, Any]:
@@ -153,8 +159,8 @@ def open_tree(path: str, name: str | None = None) -> Iterator[Tree]:
         known = _tree_keys(file, path)
         key = _choose(path, known, name) if name is None or ";" not in name else _with_cycle(file, path, known, name)
         with _reading(path):
-            tree = file[key]
-        yield Tree(path, key.partition(";")[0], tree)
+            tree = Tree(path, key.partition(";")[0], file[key])
+        yield tree
 
 
 def list_trees(path: str) -> dict[str, int]:
@@ -172,11 +178,11 @@ def list_trees(path: str) -> dict[str, int]:
 @contextmanager
 def _open(path: str) -> Iterator[Any]:
     check_file(path)
-    # Memory-mapped files would count as memory; uproot's default takes a colon in a file's name for something else.
-    options = {} if is_remote(path) else {"handler": uproot.MultithreadedFileSource}
+    address = path if is_remote(path) else f"file://{Path(path).absolute()}"
     try:
         with _reading(path):
-            file = uproot.open({path: None}, **options)
+            # As a dictionary, so that a colon in a file's name does not begin the name of a tree.
+            file = uproot.open({address: None})
     except ImportError as error:
         msg = f"{path}: reading from other hosts needs a package that is not installed; pip install 'hepgen[xrootd]'"
         raise HepgenError(msg) from error
@@ -215,7 +221,7 @@ def _choose(path: str, known: dict[str, str], name: str | None) -> str:
     """The key of the named tree, or of the one that is meant where none is named."""
     if name is not None:
         if name.strip("/") not in known:
-            raise _unknown(f"tree {name!r} of {path}", name, known, all_known=True)
+            raise _unknown(f"tree {name!r} of {path}", name, known, listed=True)
         return known[name.strip("/")]
     if len(known) == 1:
         return next(iter(known.values()))
@@ -233,18 +239,20 @@ def _with_cycle(file: Any, path: str, known: dict[str, str], name: str) -> str:
         keys = file.keys(recursive=True, cycle=True)
     key = name.strip("/")
     if key not in keys or key.partition(";")[0] not in known:
-        raise _unknown(f"tree {name!r} of {path}", name, [k for k in keys if k.partition(";")[0] in known], True)
+        raise _unknown(f"tree {name!r} of {path}", name, [k for k in keys if k.partition(";")[0] in known], listed=True)
     return key
 
 
-def _unknown(what: str, name: str, known: Iterable[str], all_known: bool = False) -> HepgenError:
+def _unknown(what: str, name: str, known: Iterable[str], *, listed: bool = False) -> HepgenError:
     """The error for a name that a file does not have; of the hundreds of a tree it lists the nearest."""
     known = list(known)
     lower = {candidate.lower(): candidate for candidate in known}
     near = [lower[match] for match in get_close_matches(name.lower(), lower, n=5, cutoff=0.6)]
     hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-    if all_known or not near:
-        hint += f"; it has {', '.join(known[:20])}{f' and {len(known) - 20} more' if len(known) > 20 else ''}"
+    if listed or len(known) <= 20:
+        hint += f"; it has {', '.join(known)}"
+    elif not near:
+        hint += f"; none of its {len(known)} is called like that: `hepgen inspect` lists them"
     return HepgenError(f"unknown {what}{hint}")
 
 

@@ -2,6 +2,8 @@
 
 import h5py
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from hepgen.errors import HepgenError
@@ -12,7 +14,7 @@ NAMES = ("mass", "tau", "label")
 
 
 def sample(path, columns, **settings):
-    return ArraysSample(source="arrays", path=path, columns=columns, **settings)
+    return ArraysSample(source="arrays", path=str(path), columns=columns, **settings)
 
 
 def read(path, columns, chunk=0, **settings):
@@ -71,7 +73,12 @@ def bare_csv(path, values):
     np.savetxt(path, values, delimiter=",", fmt="%.17g")
 
 
+def parquet(path, values):
+    pq.write_table(pa.table(dict(zip(NAMES, values.T, strict=True))), path, row_group_size=13)
+
+
 FORMATS = [
+    ("x.parquet", parquet, NAMES),
     ("x.npy", npy, (0, 1, 2)),
     ("x.npz", npz, NAMES),
     ("x.npz", npz_table, (0, 1, 2)),
@@ -119,13 +126,38 @@ def test_label_of_all_rows(tmp_path, values):
         (npz, "x.npz", {"mass_j1": "mas"}, "did you mean 'mass'?"),
         (hdf5, "x.h5", {"mass_j1": "m"}, "known: label, mass, tau"),
         (csv, "x.csv", {"mass_j1": 0}, "known: label, mass, tau"),
-        (npy, "x.root", {"mass_j1": 0}, "known: .npy, .npz, .h5, .hdf5, .csv"),
-        (lambda path, values: None, "x.npy", {"mass_j1": 0}, "No such file"),
+        (
+            lambda path, values: path.write_bytes(b"root"),
+            "x.root",
+            {"mass_j1": 0},
+            "known: .npy, .npz, .h5, .hdf5, .csv, .parquet",
+        ),
+        (lambda path, values: None, "x.npy", {"mass_j1": 0}, "no such file"),
         (lambda path, values: None, "x.h5", {"mass_j1": 0}, "no such file"),
         (lambda path, values: path.write_bytes(b"garbage"), "x.npy", {"mass_j1": 0}, "not a readable .npy file"),
         (lambda path, values: path.write_bytes(b"garbage"), "x.npz", {"mass_j1": 0}, "not a readable .npz file"),
         (lambda path, values: path.write_bytes(b"garbage"), "x.h5", {"mass_j1": 0}, "not a readable HDF5 file"),
         (lambda path, values: path.write_bytes(b"\xff\xfe\x00"), "x.csv", {"mass_j1": 0}, "not a readable .csv file"),
+        (
+            lambda path, values: path.write_bytes(b"garbage"),
+            "x.parquet",
+            {"mass_j1": 0},
+            "not a readable .parquet file",
+        ),
+        (parquet, "x.parquet", {"mass_j1": "mas"}, "did you mean 'mass'?"),
+        (lambda path, values: parquet(path, values[:0]), "x.parquet", {"mass_j1": "mass"}, "holds no row"),
+        (
+            lambda path, values: pq.write_table(pa.table({"a": [1.5, None]}), path),
+            "x.parquet",
+            {"mass_j1": "a"},
+            "column 'a' (mass_j1): 1 values are not finite, the first being nan in row 1",
+        ),
+        (
+            lambda path, values: pq.write_table(pa.table({"a": ["x", "y"]}), path),
+            "x.parquet",
+            {"mass_j1": "a"},
+            "not one number a row",
+        ),
         (lambda path, values: path.write_text("a,b\n1,2\n3\n"), "x.csv", {"mass_j1": "a"}, "not a readable .csv file"),
         (lambda path, values: path.write_text("a,b\n1,x\n"), "x.csv", {"mass_j1": "a"}, "not a readable .csv file"),
         (lambda path, values: path.write_text("a,b\n"), "x.csv", {"mass_j1": "a"}, "holds no row"),
@@ -173,3 +205,49 @@ def test_two_labels_contradict(tmp_path, values):
     npy(tmp_path / "x.npy", values)
     with pytest.raises(HepgenError, match="remove one of the two"):
         read(tmp_path / "x.npy", {"label": 2}, label=0)
+
+
+def test_several_files_are_one_sample(tmp_path, monkeypatch, values):
+    """Files of two formats, shared among chunks: every row once, in the order of the files."""
+    monkeypatch.setattr(arrays, "STEP", 7)
+    parquet(tmp_path / "a.parquet", values[:40])
+    npz(tmp_path / "b.npz", values[40:])
+    entry = {
+        "source": "arrays",
+        "path": [str(tmp_path / "a.parquet"), str(tmp_path / "b.npz")],
+        "columns": {"mass_j1": "mass"},
+    }
+    tables = [table for chunk in range(3) for table in arrays.stream(ArraysSample(**entry, chunks=3), chunk)]
+    found = np.concatenate([table.columns["mass_j1"] for table in tables])
+    np.testing.assert_array_equal(found, values[:, 0].astype(np.float32))
+
+
+def test_one_group_of_rows_at_a_time(tmp_path, monkeypatch, values):
+    parquet(tmp_path / "x.parquet", values)
+    read_groups = []
+    original = pq.ParquetFile.read_row_group
+
+    def spy(file, group, **options):
+        read_groups.append((group, options["columns"]))
+        return original(file, group, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    monkeypatch.setattr(arrays, "STEP", 4)
+    read(tmp_path / "x.parquet", {"mass_j1": "mass"}, 1, chunks=2)
+    assert read_groups == [(group, ["mass"]) for group in (3, 4, 5, 6)]
+
+
+def test_truncated_parquet(tmp_path, values):
+    path = tmp_path / "x.parquet"
+    parquet(path, values)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(HepgenError, match=r"not a readable \.parquet file"):
+        read(path, {"mass_j1": "mass"})
+
+
+def test_hdf5_that_leads_to_another_file(tmp_path, values):
+    hdf5(tmp_path / "secret.h5", values)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["mass"] = h5py.ExternalLink("secret.h5", "mass")
+    with pytest.raises(HepgenError, match="'mass' leads to another file, which is never followed"):
+        read(tmp_path / "x.h5", {"mass_j1": "mass"})

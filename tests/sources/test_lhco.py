@@ -16,7 +16,7 @@ EVENTS = 50
 
 
 def sample(path, **settings):
-    return LhcoSample(source="lhco", path=path, jets="fat", **settings)
+    return LhcoSample(source="lhco", path=str(path), jets="fat", **settings)
 
 
 def read(path, chunk=0, **settings):

@@ -1,13 +1,14 @@
 """Names, paths and parameters that the rules share; everything is known from the configuration."""
 
 import importlib
+import re
 import sys
 from functools import cache
 from pathlib import Path
 
 import hepgen.config
 import yaml
-from hepgen import inputs, plan
+from hepgen import datasets, inputs, plan
 from hepgen.errors import HepgenError
 from hepgen.samples import FileSample
 from hepgen.storage import atomic
@@ -28,6 +29,7 @@ FROZEN = f"{OUT}/config.yaml"
 ANALYSES = [
     name for name in ("tagging", "generation", "unfolding") if getattr(CONFIG, name)
 ]
+FIGURED = ["overview", *ANALYSES]
 TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
@@ -67,12 +69,26 @@ def code(stage, key=None):
 
 def shares(wildcards):
     """The files that a chunk is read from, each with the part of its events; none where it is simulated."""
-    return PARTS[wildcards.sample][int(wildcards.chunk)] if wildcards.sample in PARTS else []
+    return (
+        PARTS[wildcards.sample][int(wildcards.chunk)]
+        if wildcards.sample in PARTS
+        else []
+    )
 
 
 def source_files(wildcards):
     """The files that a chunk is read from, as far as they are on this machine."""
     return [part.path for part in shares(wildcards) if not inputs.is_remote(part.path)]
+
+
+def absent_files():
+    """The files of official data sets that the samples need and that are not here, as NAME/FILE."""
+    paths = {
+        part.path for sample in PARTS.values() for share in sample for part in share
+    }
+    return sorted(
+        datasets.official_name(path) for path in paths if not Path(path).exists()
+    )
 
 
 def chunks(pattern, *samples):
@@ -128,10 +144,10 @@ def unfolding_samples():
 
 
 def figure_names(name):
-    """The figures of an analysis."""
+    """The figures of an analysis, or of the overview."""
     return (
         importlib.import_module(f"hepgen.{name}.figures").figure_names(CONFIG)
-        if name in ANALYSES
+        if name in FIGURED
         else []
     )
 
@@ -162,7 +178,7 @@ def reported(name):
 def caption_of(name, figure):
     """A figure's own caption, or the one that its kind shares: `observable` for `observable_mass_j1`."""
     words = figure.split("_")
-    shared = ["_".join([name, *words[:end]]) for end in range(len(words), 0, -1)]
+    shared = ["_".join([name, *words[:end]]) for end in range(len(words), -1, -1)]
     captions = Path(workflow.basedir, "workflow", "report")
     return next(
         (caption for caption in shared if (captions / f"{caption}.rst").exists()),

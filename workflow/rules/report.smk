@@ -1,5 +1,26 @@
-# Draw the figures of an analysis from the numbers that it wrote; one rule for each analysis.
-for name in ANALYSES:
+# The observables of all samples side by side.
+rule overview:
+    input:
+        tables(*CONFIG.samples),
+    output:
+        figures("overview", form="json"),
+    log:
+        f"{OUT}/logs/overview.log",
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(30),
+    params:
+        config=FROZEN,
+        folder=subpath(output[0], ancestor=2),
+        card=card("overview"),
+        code=code("overview"),
+    shell:
+        "hepgen overview {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+# Draw figures from the numbers that a stage wrote; one rule for each stage that makes some.
+for name in FIGURED:
 
     rule:
         name:

@@ -1,3 +1,16 @@
+# Files of official data sets that are not here. One that is here is a plain input, which nothing can make or delete.
+rule fetch:
+    output:
+        f"{datasets.folder()}/{{absent}}",
+    log:
+        f"{OUT}/logs/fetch/{{absent}}.log",
+    wildcard_constraints:
+        absent=any_of(map(re.escape, filter(None, absent_files()))),
+    threads: 1
+    shell:
+        "hepgen fetch {wildcards.absent:q} > {log:q} 2>&1"
+
+
 # Anything that holds events, cut into chunks and brought into the Events store.
 rule sample:
     input:
@@ -16,7 +29,9 @@ rule sample:
         runtime=growing(60),
     params:
         config=FROZEN,
-        part=lambda wildcards: [f"{p.path} {p.start}-{p.stop}" for p in shares(wildcards)],
+        part=lambda wildcards: [
+            f"{p.path} {p.start}-{p.stop}" for p in shares(wildcards)
+        ],
         card=card("sample", "sample"),
         code=code("sample", "sample"),
     shell:

@@ -1,0 +1,54 @@
+"""Products in the formats of other tools."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hepgen.errors import HepgenError
+from hepgen.export.products import open_products
+from hepgen.registry import Registry, unknown_name
+from hepgen.storage import atomic
+
+__all__ = ["WRITERS", "export"]
+
+WRITERS = Registry(
+    "format",
+    {
+        ".root": "hepgen.export.root:write",
+        ".h5": "hepgen.export.hdf5:write",
+        ".parquet": "hepgen.export.parquet:write",
+        ".npz": "hepgen.export.npz:write",
+    },
+)
+
+
+def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None = None, rntuple: bool = False) -> int:
+    """Write products of one kind, joined in the order given, as one file; its ending says in which format.
+
+    Args:
+        paths: Events, observables, generated events, scores or event weights of OmniFold.
+        output: File to write, whole or not at all; one that stands there is replaced.
+        tree: Name of the tree, for ROOT only; ``events`` if left out.
+        rntuple: Whether to write an RNTuple rather than a TTree, for ROOT only.
+
+    Returns:
+        How many rows were written.
+
+    Raises:
+        HepgenError: if a file is missing, damaged, no such product or unlike the others, if the ending stands for no
+            format or for one that cannot hold the product, or if the output cannot be written.
+    """
+    output = Path(output)
+    if output.suffix not in WRITERS:
+        raise unknown_name(f"ending of {output}:", output.suffix, WRITERS)
+    settings = {"tree": tree} if tree is not None else {}
+    if rntuple:
+        settings["rntuple"] = True
+    WRITERS.check_settings(output.suffix, settings)
+    product = open_products(paths)
+    if output.resolve() in [Path(path).resolve() for path in product.paths]:
+        msg = f"{output}: is one of the files that are to be exported; write to another one"
+        raise HepgenError(msg)
+    write = WRITERS.load(output.suffix)
+    with atomic(output) as temporary:
+        write(product, temporary, **settings)
+    return product.rows

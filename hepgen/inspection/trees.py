@@ -1,0 +1,320 @@
+"""ROOT files: the format of their main tree, and how its branches can be read."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from hepgen.errors import HepgenError
+from hepgen.events import ETA_MAX
+from hepgen.expressions import Expression
+from hepgen.inspection.findings import SAMPLED, WITHOUT, Finding, Reading
+from hepgen.inspection.formats import FORMATS, Format, Objects
+from hepgen.inspection.names import Family, as_name, families, is_label, is_weight, level, numbered
+from hepgen.sources.trees import MAIN_TREES, Tree, list_trees, open_tree
+
+__all__ = ["inspect_root"]
+
+MOST_OBSERVABLES = 60
+MEV_FROM = 5000.0
+PARTICLES = ("part", "cand", "track", "constit", "pf", "tower", "cluster", "hadron")
+JETS = ("jet",)
+# Numbers of an event that are no observables of it.
+BOOKKEEPING = re.compile(r"(.*_)?(run|lumi|luminosityblock|event|entry|index)(_?(number|id|block))?", re.IGNORECASE)
+
+
+class Peek:
+    """The first events of a tree, each branch read when it is asked for."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.get = cache(self._get)
+
+    def _get(self, name: str) -> ak.Array | None:
+        """A branch that holds numbers, or None."""
+        try:
+            stop = min(SAMPLED, self.tree.entries)
+            values = ak.concatenate([batch[name] for batch in self.tree.iterate([name], 0, stop, SAMPLED)])
+            numbers = ak.to_numpy(ak.flatten(values, axis=None))
+        except (HepgenError, TypeError, ValueError):
+            return None
+        return values if numbers.dtype.kind in "fiub" else None
+
+    def depth(self, name: str) -> int:
+        """1 for one number an event, 2 for a list of them, 0 for what is no number."""
+        values = self.get(name)
+        return 0 if values is None else values.ndim
+
+    def value(self, expression: str) -> ak.Array | None:
+        """An expression of branches, or None if it cannot be computed."""
+        parsed = Expression(expression)
+        branches = {name: self.get(name) for name in parsed.names if name in self.tree.branches}
+        if len(branches) < len(parsed.names) or any(values is None for values in branches.values()):
+            return None
+        try:
+            return parsed(branches)
+        except HepgenError:
+            return None
+
+
+def inspect_root(path: str) -> Finding:
+    """What the main tree of a ROOT file is.
+
+    Raises:
+        HepgenError: if the file cannot be read, or has no tree.
+    """
+    trees = list_trees(path)
+    name = next((name for name in MAIN_TREES if name in trees), max(trees, key=lambda tree: (trees[tree], tree)))
+    contents, finding = [], None
+    for other, entries in trees.items():
+        with open_tree(path, other) as tree:
+            what = f"{tree.kind}, {entries:,} entries, {len(tree.branches):,} branches"
+            contents.append((other, what + (" (the one that is read)" if other == name and len(trees) > 1 else "")))
+            finding = _inspect(tree) if other == name else finding
+    finding.contents = contents
+    if len(trees) > 1:
+        for place, reading in enumerate(finding.readings):
+            finding.readings[place] = replace(reading, entry={"source": "root", "tree": name, **reading.entry})
+    return finding
+
+
+def _inspect(tree: Tree) -> Finding:
+    peek, names = Peek(tree), list(tree.branches)
+    known = next((form for form in FORMATS if _fits(form, names)), None)
+    kind = f"{known.name if known else 'flat tree'}{' in an RNTuple' if tree.kind == 'RNTuple' else ''}"
+    finding = Finding(tree.path, kind, tree.entries)
+    unreadable = sum(not tree.is_readable(name) for name in names)
+    if unreadable:
+        what = "hold types that the file does not describe, and cannot be read"
+        finding.problems.append(f"{unreadable} of {len(names):,} branches of {tree.name} {what}")
+    if tree.entries == 0:
+        finding.problems.append(f"{tree.name} holds no event")
+        return finding
+    found = {stem: family for stem, family in families(names).items() if all(map(tree.is_readable, family.values()))}
+    if known:
+        readings = list(_known_readings(known, found, peek))
+    else:
+        # Two levels of the same events are what is rare: such a reading goes first.
+        readings = sorted(_flat_readings(found, peek), key=lambda reading: "truth" not in reading.entry)
+    finding.readings = [alternative for reading in readings for alternative in _with_and_without_truth(reading)]
+    return finding
+
+
+def _fits(form: Format, names: list[str]) -> bool:
+    return all(any(fnmatchcase(name, mark) for name in names) for mark in form.marks)
+
+
+def _with_and_without_truth(reading: Reading) -> Iterator[Reading]:
+    yield reading
+    if "truth" in reading.entry:
+        entry = {key: value for key, value in reading.entry.items() if key not in ("truth", "match", "passed")}
+        yield replace(reading, entry=entry, what=f"{reading.what.partition(' with truth')[0]} {WITHOUT}")
+
+
+def _known_readings(form: Format, found: dict[str, Family], peek: Peek) -> Iterator[Reading]:
+    common: dict[str, Any] = {"unit": form.unit} if form.unit != "GeV" else {}
+    comments = {"unit": f"{form.name} files hold {form.unit}"}
+    weight = next((weight for weight in form.weights if _has_numbers(peek.value(weight))), None)
+    if weight:
+        common["weight"] = weight
+    for objects in form.objects:
+        collections = [_first(pattern, found) for pattern in objects.collections]
+        if all(stem is not None for stem in collections):
+            yield _objects_reading(objects, collections, found, peek, common, comments)
+
+
+def _first(pattern: str, found: dict[str, Family]) -> str | None:
+    return next((stem for stem in found if fnmatchcase(stem, pattern)), None)
+
+
+def _has_numbers(values: Any) -> bool:
+    return values is not None and bool(ak.all(~ak.is_none(values))) and bool(np.isfinite(ak.to_numpy(values)).all())
+
+
+def _varies(values: ak.Array) -> bool:
+    """Whether numbers are finite, and not the same in all events, if there are several."""
+    return _has_numbers(values) and (len(values) == 1 or np.ptp(ak.to_numpy(values)) > 0)
+
+
+def _objects_reading(
+    objects: Objects,
+    collections: list[str],
+    found: dict[str, Family],
+    peek: Peek,
+    common: dict[str, Any],
+    comments: dict[str, str],
+) -> Reading:
+    """The entry for the particles or the jets of a format."""
+    truth = next((stem for pattern in objects.truth if (stem := _first(pattern, found)) is not None), None)
+    truth = None if truth in collections else truth
+    own = objects.where if not objects.truth else None
+    momenta = [_momenta(stem, found[stem], objects.massive, own, peek) for stem in collections]
+    true = None if truth is None else _momenta(truth, found[truth], True, objects.where, peek)
+    what = ", ".join(collections) + (f" with truth {truth}" if truth else "")
+    if objects.kind == "particles":
+        entry = {"source": "root", "particles": momenta if len(momenta) > 1 else momenta[0], **common}
+        if true:
+            entry["truth"] = {"particles": true}
+        return Reading("particles", what, entry, objects.radius, comments=comments)
+    entry = {"source": "root", "jet_collection": momenta[0] | _extra(objects, collections[0], peek), **common}
+    if true:
+        entry |= {"truth": {"jet_collection": true | _extra(objects, truth, peek)}, **_match(objects, peek)}
+        comments = comments | {"match": "one row for each pair of jets; without it, one for each event"}
+    return Reading("jets", what, entry, objects.radius, comments=comments)
+
+
+def _momenta(stem: str, family: Family, massive: bool, where: str | None, peek: Peek) -> dict[str, Any]:
+    kept = {key: _quoted(name) for key, name in family.items() if massive or key not in ("mass", "energy")}
+    conditions = ([where.replace("{}", stem)] if where else []) + _guards(kept, peek)
+    return kept | ({"where": " & ".join(conditions)} if conditions else {})
+
+
+def _guards(momenta: dict[str, Any], peek: Peek) -> list[str]:
+    """Conditions that leave out objects without a direction, where the first events have any."""
+    if "pt" not in momenta:
+        px, py = momenta["px"], momenta["py"]
+        return [f"(({px} != 0) | ({py} != 0))"] if ak.any((peek.value(px) == 0) & (peek.value(py) == 0)) else []
+    tests = [f"({momenta['pt']} > 0)", f"(abs({momenta['eta']}) < {ETA_MAX:g})"]
+    return [test for test in tests if not ak.all(peek.value(test), axis=None)]
+
+
+def _quoted(name: str) -> str:
+    """A branch's name as an expression has it: in backquotes if Python would read it otherwise."""
+    try:
+        plain = Expression(name).names == {name}
+    except HepgenError:
+        plain = False
+    return name if plain else f"`{name}`"
+
+
+def _extra(objects: Objects, stem: str, peek: Peek) -> dict[str, Any]:
+    """The further numbers of jets that are in the file and not the same for all."""
+    kept = {}
+    for name, pattern in objects.observables.items():
+        values = peek.value(pattern.replace("{}", stem))
+        if values is not None and len(numbers := ak.to_numpy(ak.flatten(values, axis=None))) and np.ptp(numbers) > 0:
+            kept[name] = pattern.replace("{}", stem)
+    return {"observables": kept} if kept else {}
+
+
+def _match(objects: Objects, peek: Peek) -> dict[str, Any]:
+    if objects.index in peek.tree.branches and peek.tree.is_readable(objects.index):
+        return {"match": {"index": objects.index}}
+    return {"match": {"radius": round(objects.radius / 2, 2)}}
+
+
+def _flat_readings(found: dict[str, Family], peek: Peek) -> Iterator[Reading]:
+    """What the branches of a tree of no known format may be, by their names: particles, then jets, then numbers."""
+    lists = {stem: family for stem, family in found.items() if {peek.depth(name) for name in family.values()} == {2}}
+    single = {stem: family for stem, family in found.items() if {peek.depth(name) for name in family.values()} == {1}}
+    padded = {stem: _together(several) for stem, several in numbered(single).items() if len(several) > 1}
+    common, comments = _common(peek)
+    for kind, words, radius in (("particles", PARTICLES, 0.4), ("jets", JETS, 0.4)):
+        for stem, family in {**lists, **padded}.items():
+            of, _ = level(stem)
+            jets = any(word in stem.lower() for word in JETS)
+            if of is not True and any(word in stem.lower() for word in words) and (kind == "jets") == jets:
+                yield _flat_objects(kind, stem, family, {**lists, **padded}, peek, (common, comments, radius))
+    others = [stem for stem in lists if not any(word in stem.lower() for word in (*PARTICLES, *JETS))]
+    for stem in others if len(lists) == len(others) else []:
+        if level(stem)[0] is not True:
+            yield _flat_objects("particles", stem, lists[stem], lists, peek, (common, comments, 0.4))
+    yield from _numbers(peek, common, comments)
+
+
+def _together(several: list[Family]) -> dict[str, list[str]]:
+    keys = [key for key in several[0] if all(key in family for family in several)]
+    return {key: [family[key] for family in several] for key in keys}
+
+
+def _flat_objects(
+    kind: str,
+    stem: str,
+    family: dict[str, Any],
+    others: dict[str, Any],
+    peek: Peek,
+    settings: tuple[dict[str, Any], dict[str, str], float],
+) -> Reading:
+    common, comments, radius = settings
+    key = "particles" if kind == "particles" else "jet_collection"
+    unit, why = _unit(family, peek)
+    entry: dict[str, Any] = {"source": "root", key: _as_expressions(family, peek), **unit, **common}
+    what = f"{stem or 'pt, eta, phi'}"
+    truth = next((other for other in others if level(other) in ((True, level(stem)[1]), (True, ""))), None)
+    if truth is not None:
+        entry["truth"] = {key: _as_expressions(others[truth], peek)}
+        what += f" with truth {truth}"
+        if kind == "jets":
+            entry["match"] = {"radius": radius / 2}
+            comments = comments | {"match": "one row for each pair of jets; without it, one for each event"}
+    return Reading(kind, what, entry, radius, comments=comments | {"unit": why})
+
+
+def _as_expressions(family: dict[str, Any], peek: Peek) -> dict[str, Any]:
+    """The momenta of lists, or those of numbered branches, of which padding is left out when they are read."""
+    if isinstance(next(iter(family.values())), list):
+        return {key: [_quoted(name) for name in names] for key, names in family.items()}
+    return _momenta("", family, True, None, peek)
+
+
+def _unit(family: dict[str, Any], peek: Peek) -> tuple[dict[str, str], str]:
+    """The unit of momenta by their size, and why."""
+    name = family.get("pt", family.get("px"))
+    values = peek.get(name if isinstance(name, str) else name[0])
+    leading = np.abs(ak.to_numpy(ak.drop_none(ak.max(values, axis=1) if values.ndim > 1 else values)))
+    median = float(np.median(leading)) if len(leading) else 0.0
+    why = f"the leading {'pT' if 'pt' in family else '|px|'} is {median:,.4g} in the median"
+    return {"unit": "MeV" if median > MEV_FROM else "GeV"}, why
+
+
+def _common(peek: Peek) -> tuple[dict[str, Any], dict[str, str]]:
+    """Weight and label, by the names of branches that hold one number an event."""
+    common: dict[str, Any] = {}
+    for name in peek.tree.branches:
+        if is_weight(name) and "weight" not in common and peek.depth(name) in (1, 2):
+            expression = _quoted(name) + ("[0]" if peek.depth(name) == 2 else "")
+            if _has_numbers(peek.value(expression)):
+                common["weight"] = expression
+        elif is_label(name) and "label" not in common and _is_binary(peek.get(name)):
+            common["label"] = _quoted(name)
+    comments = {"weight": "by its name", "label": "by its name; it is 0 or 1"}
+    return common, comments
+
+
+def _is_binary(values: ak.Array | None) -> bool:
+    return values is not None and values.ndim == 1 and bool(np.isin(ak.to_numpy(values), (0, 1)).all())
+
+
+def _numbers(peek: Peek, common: dict[str, Any], comments: dict[str, str]) -> Iterator[Reading]:
+    """Numbers of each event as observables; in pairs where there are two levels of them."""
+    used = {*common.values()}
+    names = [name for name in peek.tree.branches if not BOOKKEEPING.fullmatch(name) and not is_weight(name)]
+    candidates = [name for name in names if _quoted(name) not in used and not name.startswith("pass")]
+    numbers = [name for name in candidates[: 4 * MOST_OBSERVABLES] if peek.depth(name) == 1]
+    if not numbers:
+        return
+    levels = {name: level(name) for name in numbers}
+    true = {rest: name for name, (of, rest) in levels.items() if of is True}
+    pairs = {rest: name for name, (of, rest) in levels.items() if of is not True and rest in true}
+    if pairs:
+        entry = {"source": "root", "observables": {as_name(rest): _quoted(name) for rest, name in pairs.items()}}
+        entry["truth"] = {"observables": {as_name(rest): _quoted(true[rest]) for rest in pairs}}
+        for flag, place in (("pass_reco", entry), ("pass_truth", entry["truth"])):
+            if flag in peek.tree.branches:
+                place["passed"] = flag
+        yield Reading(
+            "observables", f"{len(pairs)} pairs of numbers with truth", {**entry, **common}, comments=comments
+        )
+        return
+    kept = {as_name(name): _quoted(name) for name in numbers if _varies(peek.get(name))}
+    entry = {"source": "root", "observables": dict(list(kept.items())[:MOST_OBSERVABLES]), **common}
+    dropped = len(numbers) - len(entry["observables"])
+    if not entry["observables"]:
+        return
+    note = {"observables": f"{dropped} more are the same in all events, not finite or too many"} if dropped else {}
+    yield Reading("observables", f"{len(entry['observables'])} numbers of each event", entry, comments=comments | note)
