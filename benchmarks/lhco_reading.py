@@ -1,6 +1,6 @@
 """Raw LHC Olympics file → events, against pandas.read_hdf, side by side in one run.
 
-    python benchmarks/lhco_reading.py FILE [--repeats 5] [--tile 30]
+    python benchmarks/lhco_reading.py FILE [--repeats 5] [--tile 100]
 
 Tiles the file in its own layout and prints: the peak memory of reading it into hepgen's store, and of pandas.read_hdf
 of the whole file; then the median times to read all events in chunks, here as checked events without their padding and
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--tile", type=int, default=30)
+    parser.add_argument("--tile", type=int, default=100)
     parser.add_argument("--target", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--task", choices=TASKS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -30,7 +30,7 @@ MOMENTUM = ("px", "py", "pz", "E")
 
 def hepgen_chain(path: Path) -> int:
     """All observables of the two leading jets, with their constituents."""
-    sample = LhcoSample(source="lhco", path=path, jets="fat")
+    sample = LhcoSample(source="lhco", path=str(path), jets="fat")
     return sum(len(table) for table in observe_batches(lhco.stream(sample), JetDefinition()))
 
 

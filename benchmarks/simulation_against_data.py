@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("tables", type=Path, nargs="+")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    sample = LhcoSample(source="lhco", path=arguments.lhco, jets="dijet")
+    sample = LhcoSample(source="lhco", path=str(arguments.lhco), jets="dijet")
     batches = list(observe_batches(stream(sample, 0, 0), JetDefinition()))
     real = np.concatenate([batch.matrix(OBSERVABLES)[batch.columns["label"] == 0] for batch in batches])
     simulated = read_tables(arguments.tables).matrix(OBSERVABLES)

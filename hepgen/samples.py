@@ -7,7 +7,7 @@ from pydantic import model_validator as validator
 
 from hepgen.errors import HepgenError
 from hepgen.expressions import Expression
-from hepgen.observables import column_names
+from hepgen.observables import column_names, describe
 from hepgen.registry import unknown_name
 from hepgen.sources import SOURCES
 
@@ -65,6 +65,10 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Formula = Annotated[str, BeforeValidator(_expression)]
 Formulas = OneOrSeveral[Formula]
 Label = Literal[0, 1]
+LabelOrFormula = Annotated[
+    Annotated[Label, Tag("one")] | Annotated[Formula, Tag("formula")],
+    Discriminator(lambda value: "formula" if isinstance(value, str) else "one"),
+]
 
 
 class Entry(Strict):
@@ -196,6 +200,16 @@ class Match(Strict):
         return self
 
 
+# Names that fields of jets and columns of events have already.
+JET_FIELDS = ("pt", "eta", "phi", "mass", "truth_index")
+EVENT_COLUMNS = ("label", "weight", "pass_reco", "pass_truth")
+
+
+def _kinds(level: "LevelOfTruth | RootSample") -> list[str]:
+    """What of a level is read, beside observables."""
+    return [name for name in ("particles", "jet_collection") if getattr(level, name) is not None]
+
+
 class RootSample(FileSample):
     """ROOT files: particles to be clustered, jets as they are in the file, or observables.
 
@@ -213,7 +227,7 @@ class RootSample(FileSample):
     truth: LevelOfTruth | None = Field(None, description="the particle level of the same events")
     match: Match | None = Field(None, description="make one row of each pair of jets; unmatched are fakes and misses")
     weight: Formula | None = Field(None, description="event weight, which may be negative")
-    label: Label | Formula | None = Field(None, description="1 signal, 0 background, or an expression that says so")
+    label: LabelOrFormula | None = Field(None, description="1 signal, 0 background, or an expression that says so")
     cut: Formula | None = Field(None, description="which events to use, e.g. 'MET_pt > 200'")
 
     @property
@@ -233,24 +247,36 @@ class RootSample(FileSample):
 
     @validator(mode="after")
     def _consistent(self) -> "RootSample":
-        kinds = ("particles", "jet_collection")
-        kind = [name for name in kinds if getattr(self, name) is not None]
-        if len(kind) > 1 or (not kind and not self.observables):
-            msg = "give one of particles, jet_collection or observables: what is to be read"
-            raise ValueError(msg)
-        if bool(kind) != (self.jets is not None):
-            msg = "`jets` names a jet definition where particles or a jet_collection are read, and only there"
-            raise ValueError(msg)
-        truth = [name for name in kinds if self.truth and getattr(self.truth, name) is not None]
-        if self.truth and (truth != kind or (not kind and self.truth.observables.keys() != self.observables.keys())):
-            msg = "truth holds the same kind as the detector level: particles, a jet_collection or the same observables"
-            raise ValueError(msg)
-        if self.match and not (self.jet_collection and self.truth):
-            msg = "match pairs the jets of jet_collection and truth.jet_collection; both are needed"
-            raise ValueError(msg)
-        if self.passed and not self.truth:
-            msg = "passed says which events exist at detector level where there is a truth; use cut otherwise"
-            raise ValueError(msg)
+        kind = _kinds(self)
+        truth = self.truth or LevelOfTruth()
+        levels = [level.jet_collection for level in (self, truth) if level.jet_collection]
+        taken = [name for level in levels for name in level.observables if name in JET_FIELDS]
+        taken += [name for name in self.observables if name in EVENT_COLUMNS or (kind and describe(name).function)]
+        mistakes = {
+            "give one of particles, jet_collection or observables: what is to be read": (
+                len(kind) > 1 or (not kind and not self.observables)
+            ),
+            "`jets` names a jet definition where particles or a jet_collection are read, and only there": (
+                bool(kind) != (self.jets is not None)
+            ),
+            "truth holds the same kind as the detector level: particles, a jet_collection or the same observables": (
+                self.truth is not None
+                and (_kinds(truth) != kind or (not kind and truth.observables.keys() != self.observables.keys()))
+            ),
+            "truth: observables go with a sample of observables; those of particles and jets belong to the sample": (
+                bool(kind and truth.observables)
+            ),
+            "match pairs the jets of jet_collection and truth.jet_collection; both are needed": (
+                self.match is not None and len(levels) < 2
+            ),
+            "passed says which events exist at detector level where there is a truth; use cut otherwise": (
+                self.passed is not None and self.truth is None
+            ),
+            f"observables: {taken[:1]} has a key of its own or is made by hepgen; choose another name": bool(taken),
+        }
+        for message, found in mistakes.items():
+            if found:
+                raise ValueError(message)
         return self
 
 
@@ -351,7 +377,7 @@ SAMPLES: dict[str, type[Entry]] = {
     "plugin": PluginSample,
 }
 # Parts of the location of an error that are no keys of the configuration.
-TAGS = {*SAMPLES, "one", "several"}
+TAGS = {*SAMPLES, "one", "several", "formula"}
 
 
 def _kind(value: Any) -> str:

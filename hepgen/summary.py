@@ -160,7 +160,8 @@ def _origin(sample: Sample) -> str:
         return f"plug-in {sample.source}{': ' if settings else ''}{settings}"
     files = [sample.path] if isinstance(sample.path, str) else sample.path
     others = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{sample.source}{' observables' if sample.is_table else ''}: {files[0]}{others}"
+    kind = "observables" if sample.is_table else "jets" if sample.has_jets else "events"
+    return f"{kind} of {files[0]}{others} ({sample.source})"
 
 
 def _presence(sample: Sample) -> str:
@@ -170,9 +171,9 @@ def _presence(sample: Sample) -> str:
     try:
         files = expand(sample.path)
     except HepgenError as error:
-        return f" (NOT HERE: {error})"
+        return f", not readable now: {error}"
     absent = [file for file in files if not is_remote(file) and not Path(file).is_file()]
-    return f" (NOT HERE: {absent[0]})" if absent else f" ({len(files)} file(s))"
+    return f", not here yet: {absent[0]}" if absent else f", {len(files)} file(s)"
 
 
 def _heading(text: str, underline: str) -> str:

@@ -21,6 +21,7 @@ from hepgen.cli import app
 from hepgen.config import load, parse
 from hepgen.errors import HepgenError
 from hepgen.events import Events, read_events, write_events
+from hepgen.export import export
 from hepgen.expressions import FUNCTIONS
 from hepgen.inspection import inspect, report
 from hepgen.inspection.names import as_name, families, is_label, is_weight, level
@@ -242,12 +243,32 @@ def test_numbered_jets_are_put_together(tmp_path, rng):
 def test_observables_at_two_levels_are_pairs(tmp_path, rng):
     names = ("mass", "width")
     content = {f"{level}_{name}": rng.normal(size=30) for level in ("gen", "reco") for name in names}
-    found = inspect([write_tree(tmp_path / "pairs.root", {"t": content | {"only_reco": np.ones(30)}})])
+    content |= {"only_reco": np.ones(30), "pass_gen": np.arange(30) % 3 > 0}
+    found = inspect([write_tree(tmp_path / "pairs.root", {"t": content})])
     entry = entry_of(found)
     assert entry["observables"] == {"mass": "reco_mass", "width": "reco_width"}
-    assert entry["truth"] == {"observables": {"mass": "gen_mass", "width": "gen_width"}}
+    assert entry["truth"] == {"observables": {"mass": "gen_mass", "width": "gen_width"}, "passed": "pass_gen"}
     _, _, table = run(found, tmp_path)
-    np.testing.assert_array_equal(table.truth["mass"], content["gen_mass"].astype(np.float32))
+    expected = np.where(content["pass_gen"], content["gen_mass"], np.nan).astype(np.float32)
+    np.testing.assert_array_equal(table.truth["mass"], expected)
+
+
+def test_a_branch_called_label_may_hold_other_numbers(tmp_path, rng):
+    found = inspect([write_tree(tmp_path / "t.root", {"t": {"label": np.arange(9), "x": rng.random(9)}})])
+    assert entry_of(found)["observables"] == {"label_value": "label", "x": "x"}
+
+
+def test_exported_products_are_read_again(tmp_path, rng):
+    columns = {"mjj": rng.random(20), "a": rng.random(20), "pass_reco": np.ones(20, bool)}
+    truth = {"mjj": rng.random(20), "a": rng.random(20)}
+    write_table(tmp_path / "t.h5", [Table(columns | {"pass_truth": np.ones(20, bool)}, truth)])
+    for name in ("t.root", "t.parquet", "t.npz"):
+        export([tmp_path / "t.h5"], tmp_path / name)
+        folder = tmp_path / name[2:]
+        folder.mkdir()
+        _, _, table = run(inspect([str(tmp_path / name)]), folder)
+        both = table.truth["mjj"] if name == "t.root" else table.columns["truth_mjj"]
+        np.testing.assert_array_equal(both, truth["mjj"].astype(np.float32))
 
 
 def test_a_tree_without_events(tmp_path):
@@ -576,7 +597,7 @@ def shown(language):
 
 def test_every_configuration_of_the_documentation_is_valid():
     blocks = shown("yaml")
-    assert len(blocks) == 6
+    assert len(blocks) == 4
     sources = {entry.source for block in blocks for entry in parse(yaml.safe_load(block)).samples.values()}
     assert sources == SAMPLES.keys() - {"pythia", "plugin"}
 

@@ -213,7 +213,7 @@ def test_standard_output_stays_clean():
 
 def official(reference, events):
     path = reference / "lhco" / "events_anomalydetection_tiny.h5"
-    sample = LhcoSample(source="lhco", path=path, jets="fat", events=events)
+    sample = LhcoSample(source="lhco", path=str(path), jets="fat", events=events)
     return next(lhco.stream(sample, 0, 1)), path
 
 

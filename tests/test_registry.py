@@ -18,7 +18,7 @@ def test_plug_ins_register_by_name():
     assert registry.register("half")(Fraction) is Fraction
     registry.register("half")(Fraction)
     assert registry.load("half") is Fraction
-    with pytest.raises(HepgenError, match=r"model 'taken' is registered already \(by json:dumps\); choose another name"):
+    with pytest.raises(HepgenError, match=r"model 'taken' is registered already \(by json:dumps\); choose another"):
         registry.register("taken")(Fraction)
 
 

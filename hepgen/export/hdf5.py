@@ -48,7 +48,12 @@ def _refuse_other_than_olympics(product: Product) -> None:
     lost = [name for name in product.columns if name != "label"]
     if "truth" in product.lists:
         lost.append("the particle level")
-    if "mass" in product.lists["particles"]:
+    fields = product.lists["particles"]
+    if not set(FIELDS) <= set(fields):
+        msg = f"{product.where}: its particles have {', '.join(fields)}, not {', '.join(FIELDS)}"
+        raise HepgenError(msg)
+    lost += [f"{name} of the particles" for name in fields if name not in (*FIELDS, "mass")]
+    if "mass" in fields:
         massive = sum(int(np.count_nonzero(piece)) for piece in product.pieces("particles_mass"))
         lost += [f"the masses of {massive} particles"] if massive else []
     crowded, largest = 0, 0

@@ -21,6 +21,9 @@ __all__ = ["Batch", "Product", "open_products"]
 # Rows of a batch, with and without lists, and numbers of a piece: some 10 MB each.
 LISTS, ROWS, PIECE = 2_000, 50_000, 1_000_000
 
+# The types of numbers that every format has.
+NUMBERS = [np.dtype(name) for name in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8")]
+
 Batch = dict[str, np.ndarray | ak.Array]
 
 
@@ -226,11 +229,19 @@ def _describe(path: str, kind: str, content: Content, provenance: str) -> Produc
         expected |= dict.fromkeys((f"{name}_{field}" for field in lists[name]), _entries(group["counts"]))
         expected[f"{name}_counts"] = rows
     for name, values in content.arrays().items():
-        if len(values) != expected[name] or values.ndim != 1 or values.dtype.kind not in "fiub":
-            msg = f"{path}: damaged: {name} holds {len(values)} {values.dtype} where {expected[name]} numbers belong"
-            raise HepgenError(msg)
+        _check(path, name, values, expected[name])
     _refuse_clashes(path, _names(content.columns, lists))
     return Product(kind, (path,), rows, tuple(content.columns), lists, arrays, provenance, content.maker)
+
+
+def _check(path: str, name: str, values: Any, length: int) -> None:
+    """Raise `HepgenError` unless an array holds as many numbers as it should, of a type that every format has."""
+    if values.dtype not in NUMBERS:
+        msg = f"{path}: {name} is of type {values.dtype}; exported are {', '.join(map(str, NUMBERS))}"
+        raise HepgenError(msg)
+    if values.ndim != 1 or len(values) != length:
+        msg = f"{path}: damaged: {name} does not hold a number for each row, or as many as its counts say"
+        raise HepgenError(msg)
 
 
 def _entries(counts: h5py.Dataset) -> int:

@@ -160,13 +160,7 @@ def _any_arrays(path: str, arrays: Arrays, contents: list[tuple[str, str]], endi
         name = max(cubes, key=lambda cube: int(np.prod(cubes[cube].shape)))
         return _padded(path, arrays, name, contents)
     if len(arrays) == 1 and tables:
-        (array,) = tables.values()
-        rows = array[:SAMPLED]
-        flat_particles = None if rows.dtype.names else _flat_particles(path, rows, len(array), contents)
-        if flat_particles:
-            return flat_particles
-        columns = {key: rows[key] for key in rows.dtype.names} if rows.dtype.names else dict(enumerate(rows.T))
-        return _table(path, f"table ({ending})", len(array), columns, contents)
+        return _one_table(path, *tables.values(), contents, ending)
     if flat and len({len(array) for array in flat.values()}) == 1:
         columns = {name: array[:SAMPLED] for name, array in flat.items()}
         return _table(path, f"columns ({ending})", len(next(iter(flat.values()))), columns, contents)
@@ -178,6 +172,18 @@ def _any_arrays(path: str, arrays: Arrays, contents: list[tuple[str, str]], endi
         "its arrays are neither columns of equal length, nor one table, nor particles padded to an equal number"
     )
     return finding
+
+
+def _one_table(path: str, array: Any, contents: list[tuple[str, str]], ending: str) -> Finding:
+    """The columns of a table, or the particles that they are the numbers of."""
+    rows = array[:SAMPLED]
+    if rows.dtype.names:
+        columns = {name: rows[name] for name in rows.dtype.names}
+    elif finding := _flat_particles(path, rows, len(array), contents):
+        return finding
+    else:
+        columns = dict(enumerate(rows.T))
+    return _table(path, f"table ({ending})", len(array), columns, contents)
 
 
 def _padded(path: str, arrays: Arrays, name: str, contents: list[tuple[str, str]]) -> Finding:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["SAMPLED", "WITHOUT", "Finding", "Kind", "Reading"]
+__all__ = ["COMMON", "SAMPLED", "WITHOUT", "Finding", "Kind", "Reading"]
 
 Kind = Literal["particles", "jets", "observables"]
 # How many events of a file are looked at.
 SAMPLED = 1000
+# The fraction of events in which a reading should find something, if another one does.
+COMMON = 0.5
 # How the words for a reading end that leaves out a truth that is there.
 WITHOUT = "without its truth"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from hepgen.errors import HepgenError
 from hepgen.inputs import check_file, expand, is_remote
 from hepgen.inspection.arrays import inspect_csv, inspect_hdf5, inspect_numpy, inspect_parquet
-from hepgen.inspection.findings import Finding, Kind
+from hepgen.inspection.findings import COMMON, Finding, Kind
 from hepgen.inspection.names import as_name
 from hepgen.inspection.text import inspect_hepmc, inspect_lhe
 from hepgen.inspection.trees import inspect_root
@@ -30,8 +30,6 @@ KNOWN = (
     "ROOT files (Delphes, NanoAOD, PFNano, PHYSLITE, EDM4hep, flat trees), HepMC, LHE, HDF5 (LHC Olympics, JetNet, "
     "top tagging, tables), .npy, .npz (EnergyFlow, tables, padded particles), .csv, .parquet"
 )
-# An event that holds jets at all is rare in some readings; others then suit the file better.
-COMMON = 0.5
 
 
 @dataclass

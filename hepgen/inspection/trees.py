@@ -13,7 +13,7 @@ import numpy as np
 from hepgen.errors import HepgenError
 from hepgen.events import ETA_MAX
 from hepgen.expressions import Expression
-from hepgen.inspection.findings import SAMPLED, WITHOUT, Finding, Reading
+from hepgen.inspection.findings import COMMON, SAMPLED, WITHOUT, Finding, Reading
 from hepgen.inspection.formats import FORMATS, Format, Objects
 from hepgen.inspection.names import Family, as_name, families, is_label, is_weight, level, numbered
 from hepgen.sources.trees import MAIN_TREES, Tree, list_trees, open_tree
@@ -122,10 +122,19 @@ def _known_readings(form: Format, found: dict[str, Family], peek: Peek) -> Itera
     weight = next((weight for weight in form.weights if _has_numbers(peek.value(weight))), None)
     if weight:
         common["weight"] = weight
+    there = []
     for objects in form.objects:
         collections = [_first(pattern, found) for pattern in objects.collections]
         if all(stem is not None for stem in collections):
-            yield _objects_reading(objects, collections, found, peek, common, comments)
+            there.append((objects, collections))
+    # Collections that most events have nothing in, such as large jets in soft events, go last.
+    for objects, collections in sorted(there, key=lambda item: _is_rare(found[item[1][0]], peek)):
+        yield _objects_reading(objects, collections, found, peek, common, comments)
+
+
+def _is_rare(family: Family, peek: Peek) -> bool:
+    values = peek.get(next(iter(family.values())))
+    return values is None or values.ndim < 2 or float(np.mean(ak.to_numpy(ak.num(values)) > 0)) < COMMON
 
 
 def _first(pattern: str, found: dict[str, Family]) -> str | None:
@@ -176,11 +185,12 @@ def _momenta(stem: str, family: Family, massive: bool, where: str | None, peek: 
 
 def _guards(momenta: dict[str, Any], peek: Peek) -> list[str]:
     """Conditions that leave out objects without a direction, where the first events have any."""
-    if "pt" not in momenta:
-        px, py = momenta["px"], momenta["py"]
-        return [f"(({px} != 0) | ({py} != 0))"] if ak.any((peek.value(px) == 0) & (peek.value(py) == 0)) else []
-    tests = [f"({momenta['pt']} > 0)", f"(abs({momenta['eta']}) < {ETA_MAX:g})"]
-    return [test for test in tests if not ak.all(peek.value(test), axis=None)]
+    if "pt" in momenta:
+        tests = [f"({momenta['pt']} > 0)", f"(abs({momenta['eta']}) < {ETA_MAX:g})"]
+    else:
+        tests = [f"(({momenta['px']} != 0) | ({momenta['py']} != 0))"]
+    values = {test: peek.value(test) for test in tests}
+    return [test for test in tests if values[test] is not None and not ak.all(values[test], axis=None)]
 
 
 def _quoted(name: str) -> str:
@@ -292,29 +302,36 @@ def _is_binary(values: ak.Array | None) -> bool:
 
 def _numbers(peek: Peek, common: dict[str, Any], comments: dict[str, str]) -> Iterator[Reading]:
     """Numbers of each event as observables; in pairs where there are two levels of them."""
-    used = {*common.values()}
     names = [name for name in peek.tree.branches if not BOOKKEEPING.fullmatch(name) and not is_weight(name)]
-    candidates = [name for name in names if _quoted(name) not in used and not name.startswith("pass")]
+    candidates = [name for name in names if _quoted(name) not in common.values() and not name.startswith("pass")]
     numbers = [name for name in candidates[: 4 * MOST_OBSERVABLES] if peek.depth(name) == 1]
-    if not numbers:
-        return
     levels = {name: level(name) for name in numbers}
     true = {rest: name for name, (of, rest) in levels.items() if of is True}
-    pairs = {rest: name for name, (of, rest) in levels.items() if of is not True and rest in true}
+    pairs = {rest: (name, true[rest]) for name, (of, rest) in levels.items() if of is not True and rest in true}
     if pairs:
-        entry = {"source": "root", "observables": {as_name(rest): _quoted(name) for rest, name in pairs.items()}}
-        entry["truth"] = {"observables": {as_name(rest): _quoted(true[rest]) for rest in pairs}}
-        for flag, place in (("pass_reco", entry), ("pass_truth", entry["truth"])):
-            if flag in peek.tree.branches:
-                place["passed"] = flag
-        yield Reading(
-            "observables", f"{len(pairs)} pairs of numbers with truth", {**entry, **common}, comments=comments
-        )
+        entry = _paired(pairs, peek) | common
+        yield Reading("observables", f"{len(pairs)} pairs of numbers with truth", entry, comments=comments)
         return
-    kept = {as_name(name): _quoted(name) for name in numbers if _varies(peek.get(name))}
-    entry = {"source": "root", "observables": dict(list(kept.items())[:MOST_OBSERVABLES]), **common}
-    dropped = len(numbers) - len(entry["observables"])
-    if not entry["observables"]:
-        return
-    note = {"observables": f"{dropped} more are the same in all events, not finite or too many"} if dropped else {}
-    yield Reading("observables", f"{len(entry['observables'])} numbers of each event", entry, comments=comments | note)
+    kept = {_observable(name): _quoted(name) for name in numbers if _varies(peek.get(name))}
+    kept = dict(list(kept.items())[:MOST_OBSERVABLES])
+    if kept:
+        dropped = len(numbers) - len(kept)
+        note = {"observables": f"{dropped} more are the same in all events, not finite or too many"} if dropped else {}
+        entry = {"source": "root", "observables": kept, **common}
+        yield Reading("observables", f"{len(kept)} numbers of each event", entry, comments=comments | note)
+
+
+def _observable(name: str) -> str:
+    """A name that is not that of the label: a branch may be called so and hold other numbers."""
+    return f"{name}_value" if as_name(name) == "label" else as_name(name)
+
+
+def _paired(pairs: dict[str, tuple[str, str]], peek: Peek) -> dict[str, Any]:
+    """The entry for observables at detector level and their truth, by the name that both share."""
+    reco = {as_name(rest): _quoted(name) for rest, (name, _) in pairs.items()}
+    entry: dict[str, Any] = {"source": "root", "observables": reco}
+    entry["truth"] = {"observables": {as_name(rest): _quoted(name) for rest, (_, name) in pairs.items()}}
+    for flag, place in (("pass_reco", entry), ("pass_truth", entry["truth"]), ("pass_gen", entry["truth"])):
+        if flag in peek.tree.branches:
+            place["passed"] = flag
+    return entry

@@ -25,8 +25,6 @@ __all__ = ["stream"]
 BATCH = 24 << 20
 FORMULAS = ("cut", "particles", "jet_collection", "observables", "passed", "truth", "match", "weight", "label")
 FIELDS = ("pt", "eta", "phi", "px", "py", "pz", "mass", "energy")
-RESERVED_OF_EVENTS = ("label", "weight", "pass_reco", "pass_truth")
-RESERVED_OF_JETS = ("pt", "eta", "phi", "mass", "truth_index")
 # Scalar sums of pT [GeV] that no collision at the LHC has, and hardly any that somebody selected.
 SUM_PT_MAX, SUM_PT_MIN = 14_000, 2
 
@@ -70,25 +68,8 @@ def stream(sample: RootSample, chunk: int = 0, seed: int = 0) -> Iterator[Events
         HepgenError: if a file is missing, damaged or holds no event, a branch is missing or not of the right form, or
             a number is unphysical.
     """
-    _check_names(sample)
     for part in parts_of(sample, chunk):
         yield from _read_part(part, sample)
-
-
-def _check_names(sample: RootSample) -> None:
-    """Refuse names that columns or fields of another meaning have."""
-    jets = [level.jet_collection for level in (sample, sample.truth) if level and level.jet_collection]
-    for names, reserved, where in [
-        (sample.observables, RESERVED_OF_EVENTS, "observables"),
-        *((collection.observables, RESERVED_OF_JETS, "jet_collection: observables") for collection in jets),
-    ]:
-        taken = [name for name in names if name in reserved]
-        if taken:
-            msg = f"{where}: {taken[0]!r} has a key of its own or is made by hepgen; choose another name"
-            raise HepgenError(msg)
-    if sample.truth and sample.truth.observables and not sample.is_table:
-        msg = "truth: observables go with a sample of observables; those of particles and jets belong to the sample"
-        raise HepgenError(msg)
 
 
 def _read_part(part: Part, sample: RootSample) -> Iterator[Events | Table]:

@@ -9,8 +9,10 @@ import tracemalloc
 import awkward as ak
 import h5py
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import uproot
 from typer.testing import CliRunner
 
 from hepgen.cli import app
@@ -143,6 +145,10 @@ def negative_count(path):
         file.create_group("columns")
 
 
+def short_reals(path):
+    write_table(path, [Table({"mjj": np.ones(3, np.float16)})])
+
+
 def clash(path):
     write_table(path, [Table({"truth_mjj": np.ones(3)}, {"mjj": np.ones(3)})])
 
@@ -199,12 +205,13 @@ BAD = {
     ),
     "is dalitz, not a product": other_kind,
     "'bayes' unfolds spectra and gives no event a weight": ibu,
-    "b holds 4 float64 where 3 numbers belong": longer,
-    "pt holds 2 float64 where -1 numbers belong": negative_count,
+    "damaged: b does not hold a number for each row": longer,
+    "damaged: particles_pt does not hold": negative_count,
+    "mjj is of type float16; exported are bool, int8": short_reals,
     "truth_mjj would be the name of two columns": clash,
     "seed would be the name of two columns": clash_of_seeds,
     "nparticles would be the name of two columns": clash_of_counts,
-    "score holds 2 object where 2 numbers belong": strings,
+    "score is of type object; exported are bool, int8": strings,
     "can't locate attribute: 'name'": no_attributes,
     "Expecting property name": bad_json,
     "holds no row to export": empty,
@@ -221,6 +228,24 @@ def test_a_bad_file_is_one_clear_error(tmp_path, message):
     assert message in str(error.value)
     assert str(path) in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"rntuple": True}], ids=["TTree", "RNTuple"])
+def test_every_format_has_every_type_of_numbers(tmp_path, same_bits, settings):
+    columns = {f"of_{dtype}": np.array([0, 1, 1, 0], dtype) for dtype in products.NUMBERS}
+    write_table(tmp_path / "table.h5", [Table(columns)])
+    for ending in ENDINGS:
+        export([tmp_path / "table.h5"], tmp_path / f"x{ending}", **(settings if ending == ".root" else {}))
+    frame, table = pd.read_hdf(tmp_path / "x.h5"), pq.read_table(tmp_path / "x.parquet")
+    with np.load(tmp_path / "x.npz") as archive, uproot.open(tmp_path / "x.root") as file:
+        tree = file["events"].arrays()
+        for read in (
+            lambda name: frame[name].to_numpy(),
+            lambda name: table[name].to_numpy(),
+            lambda name: archive[name],
+            lambda name: ak.to_numpy(tree[name]),
+        ):
+            same_bits({name: read(name) for name in columns}, columns)
 
 
 def test_what_cannot_be_joined_is_one_clear_error(store, tmp_path, write):

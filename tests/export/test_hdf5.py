@@ -12,6 +12,7 @@ from hepgen.export import export
 from hepgen.samples import ArraysSample, LhcoSample, PaddedSample
 from hepgen.sources import arrays, lhco, padded
 
+FIELDS = ["pt", "eta", "phi"]
 TABLES = ["observables", "jets", "generated", "scores", "unfolded"]
 
 
@@ -71,7 +72,7 @@ def test_tables_are_a_sample_again(store, tmp_path, kind):
 def check_particles(batches, expected):
     joined = ak.concatenate([batch.particles for batch in batches])
     assert ak.num(joined).tolist() == expected["particles_counts"].tolist()
-    for name in ("pt", "eta", "phi"):
+    for name in FIELDS:
         np.testing.assert_array_equal(ak.to_numpy(ak.flatten(joined[name])), expected[f"particles_{name}"])
     np.testing.assert_array_equal(np.concatenate([batch.columns["label"] for batch in batches]), expected["label"])
 
@@ -81,12 +82,11 @@ def test_events_come_back_in_the_layout_of_the_olympics(store, tmp_path):
     export(stored.paths, tmp_path / "x.h5")
     entry = LhcoSample(source="lhco", path=str(tmp_path / "x.h5"), jets="fat")
     check_particles(list(lhco.stream(entry, 0, 1)), stored.arrays)
-    fields = ["pt", "eta", "phi"]
     entry = PaddedSample(
         source="padded",
         path=str(tmp_path / "x.h5"),
         array="df/block0_values",
-        fields=fields,
+        fields=FIELDS,
         particles=700,
         label=2100,
         jets="fat",
@@ -106,7 +106,7 @@ def test_events_come_back_by_pandas(store, tmp_path):
     present = padded[..., 0] > 0
     assert present.sum(1).tolist() == stored.arrays["particles_counts"].tolist()
     assert not padded[~present].any()
-    for index, name in enumerate(("pt", "eta", "phi")):
+    for index, name in enumerate(FIELDS):
         np.testing.assert_array_equal(padded[present][:, index], stored.arrays[f"particles_{name}"])
 
 
@@ -123,7 +123,7 @@ def test_the_official_events_come_back_whole(reference, tmp_path):
 
 
 def events(counts, mass=None, **columns):
-    flat = {name: np.ones(sum(counts), np.float32) for name in ("pt", "eta", "phi")}
+    flat = {name: np.ones(sum(counts), np.float32) for name in FIELDS}
     if mass is not None:
         flat["mass"] = np.full(sum(counts), mass, np.float32)
     return Events(ak.unflatten(ak.zip(flat), counts), columns)
@@ -152,3 +152,14 @@ def test_what_the_layout_of_the_olympics_cannot_hold_is_an_error(tmp_path, conte
     assert str(tmp_path / "events.h5") in str(error.value)
     assert "export to .root, .parquet or .npz" in str(error.value)
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [(("pt", "eta"), "its particles have eta, pt, not pt, eta, phi"), ((*FIELDS, "charge"), "charge of the particles")],
+)
+def test_particles_of_other_fields_are_an_error(tmp_path, fields, message):
+    particles = ak.unflatten(ak.zip(dict.fromkeys(fields, np.ones(3, np.float32))), [1, 2])
+    write_events(tmp_path / "events.h5", [Events(particles)])
+    with pytest.raises(HepgenError, match=message):
+        export([tmp_path / "events.h5"], tmp_path / "x.h5")

@@ -20,8 +20,10 @@ from hepgen.inspection import inspect
 from hepgen.sources import SOURCES
 
 LONGEST = 30  # seconds that a case may take on a busy machine; whole files take below one
-BOUNDARIES = (b"TKey", b"TTree", b"TBasket", b"OHDR", b"FRHP", b"BTHD", b"TREE", b"HEAP", b"SNOD", b"PK\x01\x02",
-              b"PK\x03\x04", b"PK\x05\x06", b"PAR1", b"ZL\x08", b"L4", b"XZ", b"ZS\x01", b"RBlob", b"\n", b"<event>", b"E ", b"V ", b"</")  # fmt: skip
+BOUNDARIES = (
+    b"TKey", b"TTree", b"TBasket", b"OHDR", b"FRHP", b"BTHD", b"TREE", b"HEAP", b"SNOD", b"PK\x01\x02", b"PK\x03\x04",
+    b"PK\x05\x06", b"PAR1", b"ZL\x08", b"L4", b"XZ", b"ZS\x01", b"RBlob", b"\n", b"<event>", b"E ", b"V ", b"</",
+)  # fmt: skip
 
 
 def flip_bits(data: bytearray, rng: random.Random) -> bytearray:

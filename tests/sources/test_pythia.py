@@ -118,7 +118,7 @@ def test_tunes_differ(z_jet):
 def test_background_agrees_with_the_lhc_olympics(reference, qcd, name):
     """Quantiles against the 907 background events of the real file."""
     path = reference / "lhco" / "events_anomalydetection_tiny.h5"
-    real = list(lhco.stream(LhcoSample(source="lhco", path=path, jets="any")))
+    real = list(lhco.stream(LhcoSample(source="lhco", path=str(path), jets="any")))
     particles = ak.concatenate([batch.particles[batch.columns["label"] == 0] for batch in real])
     ours, theirs = dijets(qcd.particles)[name], dijets(particles)[name]
     assert len(theirs) == 907
