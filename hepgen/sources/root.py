@@ -172,7 +172,8 @@ def _together(collections: list[Objects]) -> ak.Array:
     """The objects of several collections as one; in one without masses they are zero where another has them."""
     if any("mass" in objects.fields for objects in collections):
         for objects in collections:
-            objects.fields.setdefault("mass", np.zeros_like(objects.fields["pt"]))
+            if "mass" not in objects.fields:
+                objects.fields["mass"] = np.zeros_like(objects.fields["pt"])
     arrays = [objects.array() for objects in collections]
     return arrays[0] if len(arrays) == 1 else ak.concatenate(arrays, axis=1)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
@@ -178,11 +177,12 @@ def list_trees(path: str) -> dict[str, int]:
 @contextmanager
 def _open(path: str) -> Iterator[Any]:
     check_file(path)
-    address = path if is_remote(path) else f"file://{Path(path).absolute()}"
+    # A local file is read without threads, which cost more than they gain where a job has one core.
+    local = {"handler": uproot.MultithreadedFileSource, "use_threads": False}
     try:
         with _reading(path):
             # As a dictionary, so that a colon in a file's name does not begin the name of a tree.
-            file = uproot.open({address: None})
+            file = uproot.open({path: None}, **({} if is_remote(path) else local))
     except ImportError as error:
         msg = f"{path}: reading from other hosts needs a package that is not installed; pip install 'hepgen[xrootd]'"
         raise HepgenError(msg) from error
