@@ -4,9 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
-from hepgen.config import parse
 from hepgen.observables import column_names
 
 ROOT = Path(__file__).parents[1]
@@ -21,11 +19,6 @@ def blocks(page, language):
 def test_every_relative_link_leads_somewhere(page):
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def test_the_readmes_table_is_a_valid_sample():
-    (entry,) = blocks("README.md", "yaml")
-    assert parse(yaml.safe_load(entry)).samples["mine"].source == "arrays"
 
 
 def test_every_observable_is_described():

@@ -1,5 +1,6 @@
 """ROOT files: the format of their main tree, and how its branches can be read."""
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,11 +17,18 @@ from hepgen.expressions import Expression
 from hepgen.inspection.findings import COMMON, SAMPLED, WITHOUT, Finding, Reading
 from hepgen.inspection.formats import FORMATS, Format, Objects
 from hepgen.inspection.names import Family, as_name, families, is_label, is_weight, level, numbered
+from hepgen.samples import JET_FIELDS
 from hepgen.sources.trees import MAIN_TREES, Tree, list_trees, open_tree
 
 __all__ = ["inspect_root"]
 
 MOST_OBSERVABLES = 60
+MOST_MEMBERS = 12
+# What jets' numbers are called elsewhere, and here.
+MEMBERS = {
+    "msoftdrop": "msd", "softdrop_mass": "msd", "m_sd": "msd", "sdmass": "msd",
+    "nconstituents": "multiplicity", "nconst": "multiplicity", "n_constituents": "multiplicity", "mult": "multiplicity",
+}  # fmt: skip
 MEV_FROM = 5000.0
 PARTICLES = ("part", "cand", "track", "constit", "pf", "tower", "cluster", "hadron")
 JETS = ("jet",)
@@ -253,16 +261,41 @@ def _flat_objects(
     common, comments, radius = settings
     key = "particles" if kind == "particles" else "jet_collection"
     unit, why = _unit(family, peek)
-    entry: dict[str, Any] = {"source": "root", key: _as_expressions(family, peek), **unit, **common}
+    jets = _members if kind == "jets" else lambda family, peek: {}
+    entry: dict[str, Any] = {
+        "source": "root",
+        key: _as_expressions(family, peek) | jets(family, peek),
+        **unit,
+        **common,
+    }
     what = f"{stem or 'pt, eta, phi'}"
     truth = next((other for other in others if level(other) in ((True, level(stem)[1]), (True, ""))), None)
     if truth is not None:
-        entry["truth"] = {key: _as_expressions(others[truth], peek)}
+        entry["truth"] = {key: _as_expressions(others[truth], peek) | jets(others[truth], peek)}
         what += f" with truth {truth}"
         if kind == "jets":
             entry["match"] = {"radius": radius / 2}
             comments = comments | {"match": "one row for each pair of jets; without it, one for each event"}
     return Reading(kind, what, entry, radius, comments=comments | {"unit": why})
+
+
+def _members(family: dict[str, Any], peek: Peek) -> dict[str, Any]:
+    """Further numbers of each jet: the lists whose names begin alike and that are as long."""
+    if isinstance(next(iter(family.values())), list):
+        return {}
+    # Of the names' letters, not of folders in a path.
+    prefix = os.path.commonprefix(list(family.values()))  # noqa: RUF071
+    prefix = prefix.removesuffix("p" if "px" in family else "")
+    counts = ak.num(peek.get(next(iter(family.values()))))
+    kept: dict[str, str] = {}
+    for name in peek.tree.branches:
+        rest = as_name(name.removeprefix(prefix)).lower()
+        member = MEMBERS.get(rest, rest)
+        if not prefix or not name.startswith(prefix) or name in family.values() or member in JET_FIELDS:
+            continue
+        if peek.depth(name) == 2 and ak.all(ak.num(peek.get(name)) == counts) and _varies(ak.flatten(peek.get(name))):
+            kept[member] = _quoted(name)
+    return {"observables": dict(list(kept.items())[:MOST_MEMBERS])} if kept else {}
 
 
 def _as_expressions(family: dict[str, Any], peek: Peek) -> dict[str, Any]:
