@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,11 +101,14 @@ def sample(
     name: Sample,
     chunk: Annotated[int, typer.Argument(metavar="CHUNK", help="Which chunk of the sample, from 0.")],
     output: Output,
+    planned_bytes: Annotated[
+        int | None, typer.Option(help="How large the sample's files were when the run was planned.")
+    ] = None,
 ) -> None:
     """Simulate or read one chunk of a sample."""
     from hepgen.sources.produce import produce
 
-    print(f"{output}: {produce(load(config), name, chunk, output)} events")
+    print(f"{output}: {produce(load(config), name, chunk, output, planned_bytes)} events")
 
 
 @app.command(rich_help_panel="Stages of a run")
@@ -117,14 +119,13 @@ def observe(
     output: Output,
 ) -> None:
     """Cluster jets and compute all observables of a chunk."""
-    from hepgen import jets, ready_jets
+    from hepgen.jets import observe_file
+    from hepgen.ready_jets import observer
 
     settings = load(config)
     definition = settings.jets_of(name)
-    entry = settings.samples[name]
-    how = partial(ready_jets.observe, match=entry.match) if entry.has_jets else jets.observe
     stamp = provenance(settings, "observe", name)
-    kept = jets.observe_file(events, output, definition, observe=how, provenance=stamp)
+    kept = observe_file(events, output, definition, observe=observer(settings.samples[name]), provenance=stamp)
     print(f"{output}: {kept} events")
 
 

@@ -155,7 +155,9 @@ class Config(Strict):
 
     title: str = "hepgen analysis"
     seed: int = Field(1, description="enters every random number of the samples and the splits")
-    output: str = Field("results", description="folder that receives every product")
+    output: Annotated[str, Field(pattern=r"^[^{}\x00\n]+$")] = Field(
+        "results", description="folder that receives every product; its name has no braces"
+    )
     plugins: list[str] = Field([], description="modules of your own that register sources, observables or models")
     jets: dict[Name, JetDefinition] = {}
     samples: dict[Name, Sample]
@@ -170,15 +172,15 @@ class Config(Strict):
             HepgenError: if there is no such sample, or it holds observables without jets.
         """
         entry = look_up("sample", sample, self.samples)
-        if getattr(entry, "jets", None) is None:
+        if entry.jets is None:
             msg = f"sample {sample!r} is a table of observables: it has no events to cluster"
             raise HepgenError(msg)
         return self.jets[entry.jets]
 
-    def columns_of(self, sample: str) -> list[str]:
-        """The observables of a sample's table."""
+    def columns_of(self, sample: str, level: Literal["reco", "truth"] = "reco") -> list[str]:
+        """The observables of a sample's table, at detector or at particle level."""
         entry = look_up("sample", sample, self.samples)
-        return entry.columns_for(self.jets[entry.jets].number if getattr(entry, "jets", None) else 0)
+        return entry.columns_for(self.jets[entry.jets].number if entry.jets else 0, level)
 
 
 def load(path: str | Path) -> Config:
@@ -220,7 +222,8 @@ def json_schema() -> dict[str, Any]:
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
-        parts = item["loc"][:2] + tuple(part for part in item["loc"][2:] if part not in TAGS)
+        tags = TAGS if item["loc"][:1] == ("samples",) else ()
+        parts = item["loc"][:2] + tuple(part for part in item["loc"][2:] if part not in tags)
         where = ".".join(map(str, parts)) or "the file"
         if item["type"] == "extra_forbidden":
             known = _fields_at(item["loc"][:-1])
@@ -266,7 +269,7 @@ def _check_references(config: Config) -> None:
             _check_model(f"samples.{name}", sample.source, sample.settings, SOURCES)
         if isinstance(sample, FileSample):
             _check_data_sets(f"samples.{name}.path", sample.path)
-        if getattr(sample, "jets", None) is not None:
+        if sample.jets is not None:
             _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
     if config.tagging:
         _check_tagging(config, config.tagging)
@@ -320,6 +323,12 @@ def _check_unfolding(config: Config, block: Unfolding) -> None:
         msg = "unfolding.data: is the simulation itself, which any method unfolds perfectly; name another sample"
         raise HepgenError(msg)
     _check_observables(config, "unfolding.observables", block.observables, samples)
+    for name in block.observables:
+        known = config.columns_of(block.simulation, "truth")
+        _known("unfolding.observables", f"observable of the truth of sample {block.simulation!r}", name, known)
+    if config.samples[block.simulation].per_jet != config.samples[block.data].per_jet:
+        msg = "unfolding: one sample has a row for each jet, the other one for each event; give both `rows: jets`"
+        raise HepgenError(msg)
     for name, method in block.methods.items():
         _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
 

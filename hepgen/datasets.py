@@ -147,7 +147,7 @@ def files(name: str) -> list[str]:
 
 def official_name(path: str) -> str:
     """``NAME/FILE`` of a path in the folder of data sets; empty if it is no file of a data set."""
-    name = os.path.relpath(path, folder())
+    name = os.path.relpath(path or os.curdir, folder())
     dataset, _, file = name.partition("/")
     return name if dataset in catalogue() and file in {known.name for known in _files(dataset)} else ""
 
@@ -163,8 +163,9 @@ def require(path: str) -> None:
 def fetch(file: File, root: Path) -> str:
     """Get a file unless it is there, and check it: against the stated checksum or that of the first download.
 
-    Without a stated checksum, the sha256 is recorded in ``<file>.sha256`` (the format of sha256sum) and holds from
-    then on. A file that is there is checked without contacting anyone.
+    Without a stated checksum, the sha256 of what was downloaded is recorded in ``<file>.sha256`` (the format of
+    sha256sum) and holds from then on. A file that is there is checked without contacting anyone; where it came from
+    otherwise, and no source states a checksum, there is nothing to check it against but a stated size.
 
     Args:
         file: What to get.
@@ -183,18 +184,30 @@ def fetch(file: File, root: Path) -> str:
     record = path.with_name(f"{path.name}.sha256")
     stated = file.stated_checksum()
     known = stated or _recorded(record)
-    if not path.exists():
+    there = path.is_file()
+    if not there:
+        _refuse_others(path)
         download(file.url, path, size=file.size, checksum=known)
     elif wrong := mismatch(path, file.size, known):
-        against = "" if stated else f", which was recorded in {record}"
+        against = "" if stated or not known else f", which was recorded in {record}"
         msg = f"{path}: is not the official file: {wrong}{against}; move it away and run `hepgen fetch` again"
         raise HepgenError(msg)
     remark = "as stated" if stated else "as recorded before"
     if known is None:
-        known, remark = f"sha256:{digest(path, 'sha256')}", f"recorded in {record.name}; no source states one"
-        with atomic(record) as temporary:
-            temporary.write_text(f"{known.removeprefix('sha256:')}  {path.name}\n")
+        known = f"sha256:{digest(path, 'sha256')}"
+        remark = f"nothing to check it against{' but its size' if file.size else ''}: no source states a checksum"
+        if not there:
+            remark = f"recorded in {record.name}; no source states one"
+            with atomic(record) as temporary:
+                temporary.write_text(f"{known.removeprefix('sha256:')}  {path.name}\n")
     return f"{path}: {decimal(path.stat().st_size)}, {known.replace(':', ' ')} ({remark})"
+
+
+def _refuse_others(path: Path) -> None:
+    """Raise `HepgenError` if a folder or anything else stands where a file should come."""
+    if path.exists() or path.is_symlink():
+        msg = f"{path}: is no file, but a folder, a broken link or a device; move it away"
+        raise HepgenError(msg)
 
 
 def _recorded(record: Path) -> str | None:
@@ -215,7 +228,7 @@ def overview() -> list[tuple[str, ...]]:
     """All data sets as rows of text: name, title, number of files, size, DOI and how many of the files are here."""
     rows = [("name", "title", "files", "size", "DOI", "here")]
     for name, dataset in catalogue().items():
-        here = sum(Path(path).exists() for path in files(name))
+        here = sum(Path(path).is_file() for path in files(name))
         count = len(_files(name))
         rows.append((name, dataset.title, str(count), _size(_files(name)), dataset.doi, f"{here} of {count}"))
     return rows

@@ -11,7 +11,17 @@ import numpy as np
 from hepgen.errors import HepgenError
 from hepgen.storage import Columns, Jagged, create_h5, open_h5
 
-__all__ = ["Events", "check_particles", "count_events", "iterate_events", "read_events", "wrap_phi", "write_events"]
+__all__ = [
+    "Events",
+    "check_particles",
+    "count_events",
+    "iterate_events",
+    "mass_of",
+    "polar",
+    "read_events",
+    "wrap_phi",
+    "write_events",
+]
 
 KIND = "events"
 ETA_MAX = 100.0
@@ -45,6 +55,23 @@ class Events:
 def wrap_phi(phi: np.ndarray) -> np.ndarray:
     """Azimuths, or differences of them, in [−π, π); what lies there already keeps every bit."""
     return phi - 2 * np.pi * np.floor((phi + np.pi) / (2 * np.pi))
+
+
+def polar(px: np.ndarray, py: np.ndarray, pz: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Momenta in float64 → pT, η, φ in [−π, π); where pT = 0, η is not finite."""
+    pt = np.hypot(px, py)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return pt, np.arcsinh(pz / pt), wrap_phi(np.arctan2(py, px))
+
+
+def mass_of(energy: np.ndarray, pt: np.ndarray, pz: np.ndarray) -> np.ndarray:
+    """Energies and momenta in float64 → masses, 0 where rounding leaves m² < 0.
+
+    (E − p)(E + p), because E² − p² cancels for light particles.
+    """
+    p = np.hypot(pt, pz)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.sqrt(np.maximum((energy - p) * (energy + p), 0))
 
 
 def write_events(path: str | Path, batches: Iterable[Events], provenance: str = "{}") -> int:

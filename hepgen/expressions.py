@@ -7,6 +7,7 @@
 """
 
 import ast
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -27,7 +28,18 @@ LONGEST = 2000
 def _power(base: Any, power: Any) -> Any:
     """Powers of plain numbers are taken as floats: those of integers could fill the memory."""
     plain = not any(isinstance(value, np.ndarray | ak.Array) for value in (base, power))
-    return float(base) ** float(power) if plain else base**power
+    return math.pow(base, power) if plain else base**power
+
+
+def _not(values: Any) -> Any:
+    """The opposite of conditions; that of whole numbers is bitwise, and neither ~0 nor ~1 is zero."""
+    kind = ak.type(values)
+    while hasattr(kind, "content"):
+        kind = kind.content
+    if getattr(kind, "primitive", None) != "bool":
+        msg = f"~ is the opposite of a condition, not of {kind}; write branch == 0 for that of a number"
+        raise TypeError(msg)
+    return np.logical_not(values)
 
 
 OPERATORS = {
@@ -35,7 +47,7 @@ OPERATORS = {
     ast.Mod: operator.mod, ast.Pow: _power, ast.USub: operator.neg, ast.UAdd: operator.pos,
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le,
     ast.Gt: operator.gt, ast.GtE: operator.ge,
-    ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor, ast.Invert: operator.invert,
+    ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor, ast.Invert: _not,
 }  # fmt: skip
 
 
@@ -70,6 +82,7 @@ FUNCTIONS: dict[str, Callable] = {
     "all": _reduction(ak.all, True),
     "count": lambda values: ak.num(values, axis=1),
 }
+BELOW = "a subscript selects objects of an event; use cut for events"
 # What an expression may be made of; there is no attribute, comprehension, lambda or string among it.
 NODES = (
     ast.Expr, ast.Name, ast.Load, ast.Constant, ast.UnaryOp, ast.BinOp, ast.Compare, ast.Call, ast.Subscript, ast.Slice,
@@ -79,7 +92,7 @@ NODES = (
 UNFIT = (InvalidExpression, ValueError, TypeError, IndexError, AttributeError, ArithmeticError, RecursionError)
 ADVICE = {
     ast.BoolOp: "write & and | with parentheses for `and` and `or`",
-    ast.Not: "write ~ for `not`",
+    ast.Not: "write ~(condition) or branch == 0 for `not`",
     ast.IfExp: "write where(condition, this, that)",
 }
 
@@ -88,8 +101,8 @@ class Expression:
     """An expression of branches, e.g. ``"Jet_pt * cosh(Jet_eta)"`` or ``"FatJet_tau2 / FatJet_tau1"``.
 
     Branches are named as they are in the file, also with dots (``EFlowTrack.PT``); other odd names stand in
-    backquotes. Subscripts count below the event: ``PSWeight[0]`` is the first of each event, ``Jet_pt[Jet_pt > 30]``
-    selects, ``Jet.Tau[:, 1]`` is the second of each jet. `FUNCTIONS` lists the functions; ``sum``, ``min``,
+    backquotes. Subscripts count below the event: ``PSWeight[0]`` is the first of each event, ``Jet_pt[-1]`` the last,
+    ``Jet_pt[Jet_pt > 30]`` selects, ``Jet.Tau[:, 1]`` is the second of each jet. `FUNCTIONS` lists the functions; ``sum``, ``min``,
     ``max``, ``any``, ``all`` and ``count`` run over the objects of an event.
 
     Attributes:
@@ -130,18 +143,49 @@ class _Evaluator(SimpleEval):
 
     def _eval_subscript(self, node: ast.Subscript) -> Any:
         values = self._eval(node.value)
-        if isinstance(node.slice, ast.Constant) and isinstance(node.slice.value, int):
-            index = node.slice.value
-            return values[:, index] if values.ndim and _is_regular(values) else ak.pad_none(values, index + 1)[:, index]
-        if isinstance(node.slice, ast.Slice):
-            return values[:, self._eval(node.slice)]
-        if isinstance(node.slice, ast.Tuple):
-            return values[(slice(None), *(self._eval(part) for part in node.slice.elts))]
-        return values[self._eval(node.slice)]
+        parts = [self._eval(part) for part in (node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice])]
+        if _depth(values) < 2:
+            raise TypeError(BELOW)
+        if len(parts) == 1 and isinstance(parts[0], np.ndarray | ak.Array):
+            return _selected(values, parts[0])
+        axis = 1
+        for part in parts:
+            if type(part) is int:
+                values = _element(values, part, axis)
+            elif isinstance(part, slice) and {type(x) for x in (part.start, part.stop, part.step)} <= {int, type(None)}:
+                values = values[(*[slice(None)] * axis, part)]
+                axis += 1
+            else:
+                msg = "a subscript is made of whole numbers and slices, or is one condition on the objects"
+                raise TypeError(msg)
+        return values
 
 
-def _is_regular(values: Any) -> bool:
-    return isinstance(values, np.ndarray) or isinstance(ak.type(values).content, ak.types.RegularType)
+def _depth(values: Any) -> int:
+    return values.ndim if isinstance(values, np.ndarray | ak.Array) else 0
+
+
+def _selected(values: Any, which: Any) -> ak.Array:
+    """The objects of each event that a mask, or lists of positions, select."""
+    if _depth(which) < 2:
+        raise TypeError(BELOW)
+    # Arrays of fixed size would be selected from as numpy does it: across the events.
+    for axis in range(1, _depth(which)):
+        values, which = (ak.from_regular(array, axis=axis) for array in (values, which))
+    return values[which]
+
+
+def _element(values: Any, index: int, axis: int) -> Any:
+    """One element of each list at an axis, counted from the end if negative; None where the list is too short."""
+    before = (slice(None),) * axis
+    kind = ak.type(values)
+    for _ in range(axis):
+        kind = kind.content
+        while isinstance(kind, ak.types.OptionType):
+            kind = kind.content
+    if not isinstance(kind, ak.types.RegularType):
+        values = ak.mask(values, ak.num(values, axis=axis) > (index if index >= 0 else -index - 1))
+    return values[(*before, index)]
 
 
 class _Syntax(ast.NodeTransformer):

@@ -1,5 +1,6 @@
 """A sample's input files: patterns become lists, and lists are shared evenly among the chunks."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -12,7 +13,7 @@ from hepgen import datasets
 from hepgen.errors import HepgenError
 from hepgen.samples import FileSample
 
-__all__ = ["Part", "check_file", "expand", "is_remote", "matching", "parts", "parts_of"]
+__all__ = ["Part", "check_file", "expand", "is_remote", "matching", "parts", "parts_of", "total_bytes"]
 
 
 class Part(NamedTuple):
@@ -49,6 +50,9 @@ def expand(paths: str | Sequence[str]) -> list[str]:
         files += datasets.files(path.removeprefix(datasets.PREFIX)) if path.startswith(datasets.PREFIX) else [path]
     known: dict[str, str] = {}
     for file in files:
+        if "{" in file or "}" in file:
+            msg = f"{file}: its name holds braces, which Snakemake takes for wildcards; rename the file"
+            raise HepgenError(msg)
         place = file if is_remote(file) else str(Path(file).resolve())
         if place in known:
             msg = f"{file}: is named twice (as {known[place]!r} before); its events would be counted twice"
@@ -65,7 +69,7 @@ def matching(paths: str | Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for path in _listed(paths):
-        if is_remote(path) or path.startswith(datasets.PREFIX) or not has_magic(path) or Path(path).exists():
+        if is_remote(path) or path.startswith(datasets.PREFIX) or not has_magic(path) or os.path.exists(path):  # noqa: PTH110 - says no to an impossible name
             found.append(path)
             continue
         files = sorted(glob(path, recursive=True))  # noqa: PTH207 - Path.glob refuses absolute patterns
@@ -98,6 +102,16 @@ def check_file(path: str) -> None:
     raise HepgenError(msg)
 
 
+def total_bytes(sample: FileSample) -> int | None:
+    """How large a sample's files are together; None where they are shared alike, whatever their size."""
+    return None if _elsewhere(sample) else sum(_size(file) for file in expand(sample.path))
+
+
+def _elsewhere(sample: FileSample) -> bool:
+    """Whether any file is of another host or of an official data set, which may not be here yet."""
+    return any(is_remote(path) or path.startswith(datasets.PREFIX) for path in _listed(sample.path))
+
+
 def parts_of(sample: FileSample, chunk: int) -> list[Part]:
     """The parts of a sample's files that a chunk reads; see `parts`.
 
@@ -123,8 +137,7 @@ def parts(sample: FileSample) -> list[list[Part]]:
         HepgenError: if a file is missing or not a file.
     """
     files, chunks = expand(sample.path), sample.chunks
-    elsewhere = any(is_remote(path) or path.startswith(datasets.PREFIX) for path in _listed(sample.path))
-    sizes = [1] * len(files) if elsewhere else [_size(file) for file in files]
+    sizes = [1] * len(files) if _elsewhere(sample) else [_size(file) for file in files]
     ends = list(accumulate(sizes))
     shares: list[list[Part]] = [[] for _ in range(chunks)]
     for file, size, end in zip(files, sizes, ends, strict=True):

@@ -14,6 +14,7 @@ from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
 from hepgen.events import Events, iterate_events, wrap_phi
 from hepgen.observables import compute
+from hepgen.storage import refuse_inputs
 from hepgen.table import Table, write_table
 
 __all__ = ["Jets", "cluster", "observe", "observe_batches", "observe_file"]
@@ -214,6 +215,7 @@ def observe_file(
     Raises:
         HepgenError: if no event has enough jets, or a file cannot be read or written.
     """
+    refuse_inputs(path_out, [path_in])
 
     def tables() -> Iterator[Table]:
         table = None

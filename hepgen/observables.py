@@ -263,7 +263,7 @@ def _msd(jets: "Jets") -> np.ndarray:
 )
 def _ln_rho(jets: "Jets") -> np.ndarray:
     """ln(m_SD²/pT²), at least −14: below that lie only rounding errors and jets groomed down to one particle."""
-    return np.log(np.maximum((jet_values(jets, "msd") / jets.pt) ** 2, math.exp(LN_RHO_FLOOR)))
+    return np.log(np.maximum((np.maximum(jet_values(jets, "msd"), 0) / jets.pt) ** 2, math.exp(LN_RHO_FLOOR)))
 
 
 @jet_observable("zg", r"$z_g$", ranges=((0, 0.5),), support=(0, 0.5))

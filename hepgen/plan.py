@@ -15,7 +15,7 @@ from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.observables import plugin_modules
 from hepgen.provenance import fingerprint, stamp
 from hepgen.registry import look_up
-from hepgen.samples import FileSample
+from hepgen.samples import FileSample, Sample
 from hepgen.sources import SOURCES
 
 __all__ = ["card", "code", "provenance", "resolved"]
@@ -40,9 +40,10 @@ def code(config: Config, stage: str, name: str = "") -> str:
     return fingerprint(*_modules(config, stage, name))
 
 
-def provenance(config: Config, stage: str, name: str = "") -> str:
-    """Settings, code and versions, as they are written into the stage's product."""
-    return stamp({"stage": stage, "name": name, **card(config, stage, name)}, _modules(config, stage, name))
+def provenance(config: Config, stage: str, name: str = "", inputs: Iterable[str] = ()) -> str:
+    """Settings, code, versions and the user's files that were read, as they are written into the stage's product."""
+    origin = {"inputs": list(inputs)} if inputs else {}
+    return stamp({"stage": stage, "name": name, **origin, **card(config, stage, name)}, _modules(config, stage, name))
 
 
 def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -67,9 +68,21 @@ def _method(config: Config, name: str) -> dict[str, Any]:
     return {"method": entry, **_pick(config, "unfolding", without=[] if entry.type == "ibu" else ["bins"])}
 
 
+def _rows(entry: Sample) -> dict[str, Any]:
+    """What the rows of a table of ready-made jets are."""
+    return entry.model_dump(include={"rows", "match"}) if entry.has_jets else {}
+
+
+def _sample(config: Config, name: str) -> dict[str, Any]:
+    """A sample's entry; which files a chunk reads is known to its job, whatever patterns they were found by."""
+    entry = config.samples[name]
+    elsewhere = {"jets", "rows", "path", "chunks"} if isinstance(entry, FileSample) else {"jets"}
+    return {"seed": config.seed, "sample": entry.model_dump(exclude=elsewhere)}
+
+
 _CARDS = {
-    "sample": lambda c, s: {"seed": c.seed, "sample": c.samples[s].model_dump(exclude={"jets"})},
-    "observe": lambda c, s: {"jets": c.jets_of(s), "match": getattr(c.samples[s], "match", None)},
+    "sample": _sample,
+    "observe": lambda c, s: {"jets": c.jets_of(s), "rows": _rows(c.samples[s])},
     "tagging_train": _tagger,
     "tagging_score": _tagger,
     "tagging_evaluate": lambda c, _: _pick(c, "tagging"),

@@ -1,18 +1,20 @@
 """Events whose jets come from the file → observables: the leading jets of each event, or one pair of levels a row."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import awkward as ak
 import numpy as np
 
 from hepgen.config import JetDefinition
 from hepgen.events import Events, wrap_phi
+from hepgen.jets import Observer
+from hepgen.jets import observe as observe_clustered
 from hepgen.observables import compute
-from hepgen.samples import Match
+from hepgen.samples import Entry, Match
 from hepgen.table import Table
 
-__all__ = ["ReadyJets", "match_by_distance", "observe"]
+__all__ = ["ReadyJets", "match_by_distance", "observe", "observer"]
 
 MOMENTUM = ("pt", "eta", "phi")
 NOT_GIVEN = (*MOMENTUM, "truth_index")
@@ -93,6 +95,11 @@ def observe(events: Events, definition: JetDefinition, match: Match | None = Non
     passed = [index[:, 0] >= 0 for index in leading]
     kept = np.flatnonzero(np.logical_or.reduce(passed))
     return _rows(events, levels, [index[kept] for index in leading], kept)
+
+
+def observer(sample: Entry) -> Observer:
+    """What makes tables of a sample's events: `observe` where the file holds jets, else `hepgen.jets.observe`."""
+    return partial(observe, match=sample.match) if sample.has_jets else observe_clustered
 
 
 def match_by_distance(reco: Flat, truth: Flat, radius: float) -> np.ndarray:

@@ -2,7 +2,17 @@
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PositiveFloat, PositiveInt, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+)
 from pydantic import model_validator as validator
 
 from hepgen.errors import HepgenError
@@ -65,16 +75,32 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Formula = Annotated[str, BeforeValidator(_expression)]
 Formulas = OneOrSeveral[Formula]
 Label = Literal[0, 1]
+Level = Literal["reco", "truth"]
 LabelOrFormula = Annotated[
     Annotated[Label, Tag("one")] | Annotated[Formula, Tag("formula")],
     Discriminator(lambda value: "formula" if isinstance(value, str) else "one"),
 ]
 
 
+def _file_path(value: str) -> str:
+    """Refuse what can be no path, and patterns that nothing can expand."""
+    if not value or "\0" in value:
+        msg = "a path is not empty and holds no null byte"
+        raise ValueError(msg)
+    if "://" in value and any(sign in value for sign in "*["):
+        msg = "patterns work in folders of this machine only; list the files of other hosts"
+        raise ValueError(msg)
+    return value
+
+
+FilePath = Annotated[str, AfterValidator(_file_path)]
+
+
 class Entry(Strict):
     """What every sample has."""
 
     chunks: PositiveInt = Field(1, description="jobs that the sample is made in")
+    jets: Name | None = Field(None, description="an entry of the jets block, for events that are clustered")
 
     @property
     def is_table(self) -> bool:
@@ -86,11 +112,17 @@ class Entry(Strict):
         """Whether the source gives jets that are used as they are, rather than particles to be clustered."""
         return False
 
-    def columns_for(self, number: int) -> list[str]:
+    @property
+    def per_jet(self) -> bool:
+        """Whether the table has a row for each jet, rather than for each event."""
+        return False
+
+    def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         """The observables of the sample's table.
 
         Args:
             number: How many leading jets the sample's jet definition asks for; 0 without one.
+            level: Detector or particle level.
         """
         return column_names(number)
 
@@ -98,7 +130,7 @@ class Entry(Strict):
 class FileSample(Entry):
     """A sample that is read from files, which are shared evenly among the chunks."""
 
-    path: OneOrSeveral[str] = Field(
+    path: OneOrSeveral[FilePath] = Field(
         description="a file, a pattern such as 'data/*.root', a root:// address, 'dataset:NAME', or a list of these"
     )
 
@@ -129,20 +161,35 @@ class Column(Strict):
     scale: float = 1.0
 
 
+ColumnOrName = Annotated[
+    Annotated[Column, Tag("one")] | Annotated[int, Tag("index")] | Annotated[str, Tag("formula")],
+    Discriminator(
+        lambda value: "one" if isinstance(value, dict | Column) else "index" if isinstance(value, int) else "formula"
+    ),
+]
+
+
 class ArraysSample(FileSample):
     """A table of observables (.npy, .npz, .h5, .csv or .parquet), which needs no clustering."""
 
     source: Literal["arrays"]
-    columns: dict[Name, Column | int | str] = Field(
-        description="observable name: column index, column name or both with a scale"
+    columns: dict[Name, ColumnOrName] = Field(
+        min_length=1, description="observable name: column index, column name or both with a scale"
     )
     label: Label | None = Field(None, description="label of all events, for a table without a label column")
+
+    @validator(mode="after")
+    def _one_label(self) -> "ArraysSample":
+        if "label" in self.columns and self.label is not None:
+            msg = "`label` is given both as a column and for all events; remove one of the two"
+            raise ValueError(msg)
+        return self
 
     @property
     def is_table(self) -> bool:
         return True
 
-    def columns_for(self, number: int) -> list[str]:
+    def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         return list(self.columns)
 
 
@@ -225,10 +272,15 @@ class RootSample(FileSample):
     observables: dict[Name, Formula] = Field({}, description="numbers of each event: a branch or an expression")
     passed: Formula | None = Field(None, description="which events exist at detector level; needs truth")
     truth: LevelOfTruth | None = Field(None, description="the particle level of the same events")
-    match: Match | None = Field(None, description="make one row of each pair of jets; unmatched are fakes and misses")
+    rows: Literal["events", "jets"] = Field(
+        "events", description="for a jet_collection: a row for each event with its leading jets, or for each jet"
+    )
+    match: Match | None = Field(None, description="pairs of jets of both levels as rows; others are fakes and misses")
     weight: Formula | None = Field(None, description="event weight, which may be negative")
     label: LabelOrFormula | None = Field(None, description="1 signal, 0 background, or an expression that says so")
-    cut: Formula | None = Field(None, description="which events to use, e.g. 'MET_pt > 200'")
+    cut: Formula | None = Field(
+        None, description="which events to use at all; with truth, a selection at one level belongs in its passed"
+    )
 
     @property
     def is_table(self) -> bool:
@@ -238,12 +290,18 @@ class RootSample(FileSample):
     def has_jets(self) -> bool:
         return self.jet_collection is not None
 
-    def columns_for(self, number: int) -> list[str]:
+    def columns_for(self, number: int, level: Level = "reco") -> list[str]:
+        own = list(self.observables) if level == "reco" or self.is_table else []
         if self.jet_collection is None:
-            return [*(column_names(number) if self.particles is not None else []), *self.observables]
-        massive = self.jet_collection.mass is not None or self.jet_collection.energy is not None
-        given = [*(["mass"] if massive else []), *self.jet_collection.observables]
-        return [*column_names(1 if self.match else number, given), *self.observables]
+            return [*(column_names(number) if self.particles is not None else []), *own]
+        jets = self.truth.jet_collection if level == "truth" and self.truth else self.jet_collection
+        massive = jets.mass is not None or jets.energy is not None
+        given = [*(["mass"] if massive else []), *jets.observables]
+        return [*column_names(1 if self.per_jet else number, given), *own]
+
+    @property
+    def per_jet(self) -> bool:
+        return self.rows == "jets" or self.match is not None
 
     @validator(mode="after")
     def _consistent(self) -> "RootSample":
@@ -268,6 +326,9 @@ class RootSample(FileSample):
             ),
             "match pairs the jets of jet_collection and truth.jet_collection; both are needed": (
                 self.match is not None and len(levels) < 2
+            ),
+            "rows: jets goes with a jet_collection, and with match where it has a truth": (
+                self.rows == "jets" and (self.jet_collection is None or (self.truth is not None and self.match is None))
             ),
             "passed says which events exist at detector level where there is a truth; use cut otherwise": (
                 self.passed is not None and self.truth is None
@@ -312,7 +373,7 @@ class EnergyflowSample(FileSample):
     def is_table(self) -> bool:
         return self.data == "zjets_delphes"
 
-    def columns_for(self, number: int) -> list[str]:
+    def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         jet = ("pt", "eta", "phi", "mass", "multiplicity", "width", "tau21", "msd", "ln_rho", "zg")
         return [f"{name}_j1" for name in jet] if self.is_table else column_names(number)
 
@@ -322,6 +383,12 @@ class EnergyflowSample(FileSample):
             msg = "`jets` names a jet definition for qg_jets, and is left out for zjets_delphes"
             raise ValueError(msg)
         return self
+
+
+LabelOrColumn = Annotated[
+    Annotated[int, Tag("one")] | Annotated[str, Tag("formula")],
+    Discriminator(lambda value: "formula" if isinstance(value, str) else "one"),
+]
 
 
 class PaddedSample(FileSample):
@@ -335,9 +402,21 @@ class PaddedSample(FileSample):
     first: int = Field(0, ge=0, description="index of the first particle's first column, in a flat table")
     particles: PositiveInt | None = Field(None, description="particles an event, in a flat table")
     scale: PositiveFloat = Field(1.0, description="factor of momenta and masses to GeV")
-    label: Label | str | int | None = Field(None, description="label of all events; or the name or index of a column")
+    label: LabelOrColumn | None = Field(None, description="label of all events; or the name or index (> 1) of a column")
     events: PositiveInt | None = Field(None, description="use only the first events of each file")
     jets: Name = Field(description="an entry of the jets block")
+
+    @validator(mode="after")
+    def _complete(self) -> "PaddedSample":
+        given = sorted(field for field in self.fields if field != "other")
+        momenta, masses = (("pt", "eta", "phi"), ("px", "py", "pz")), ((), ("mass",), ("energy",))
+        if given not in [sorted([*p, *m]) for p in momenta for m in masses]:
+            msg = (
+                f"fields {', '.join(self.fields)} are no momenta; they hold pt, eta, phi or px, py, pz, each once, "
+                "with mass, energy or neither, and any number of other"
+            )
+            raise ValueError(msg)
+        return self
 
 
 class PluginSample(Entry):
@@ -352,7 +431,7 @@ class PluginSample(Entry):
     @classmethod
     def _registered(cls, content: Any) -> Any:
         source = content.get("source") if isinstance(content, dict) else None
-        if source not in SOURCES:
+        if not isinstance(source, str) or source not in SOURCES:
             raise ValueError(str(unknown_name("source", str(source), SOURCES)))
         return content
 
@@ -360,7 +439,7 @@ class PluginSample(Entry):
     def is_table(self) -> bool:
         return self.jets is None
 
-    def columns_for(self, number: int) -> list[str]:
+    def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         return list(self.observables) if self.is_table else column_names(number)
 
 
@@ -377,12 +456,12 @@ SAMPLES: dict[str, type[Entry]] = {
     "plugin": PluginSample,
 }
 # Parts of the location of an error that are no keys of the configuration.
-TAGS = {*SAMPLES, "one", "several", "formula"}
+TAGS = {*SAMPLES, "one", "several", "formula", "index"}
 
 
 def _kind(value: Any) -> str:
     source = value.get("source") if isinstance(value, dict) else getattr(value, "source", None)
-    return source if source in SAMPLES else "plugin"
+    return source if isinstance(source, str) and source in SAMPLES else "plugin"
 
 
 Sample = Annotated[

@@ -16,7 +16,18 @@ from pydantic import TypeAdapter, ValidationError
 
 from hepgen.errors import HepgenError
 
-__all__ = ["Columns", "Jagged", "atomic", "checksum", "create_h5", "describe_h5", "open_h5", "read_json", "write_json"]
+__all__ = [
+    "Columns",
+    "Jagged",
+    "atomic",
+    "checksum",
+    "create_h5",
+    "describe_h5",
+    "open_h5",
+    "read_json",
+    "refuse_inputs",
+    "write_json",
+]
 
 MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 16
 OUTSIDE = "leads to another file, which is never followed"
@@ -51,6 +62,13 @@ def _reason(error: Exception) -> str:
     """The system's words for a failed write; HDF5 buries them in a longer message."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else str(error).splitlines()[0]
+
+
+def refuse_inputs(output: str | Path, inputs: Iterable[str | Path]) -> None:
+    """Raise `HepgenError` if a product would replace a file that it is made from."""
+    if Path(output).resolve() in {Path(path).resolve() for path in inputs}:
+        msg = f"{output}: is one of the files that are read; write to another one"
+        raise HepgenError(msg)
 
 
 @contextmanager
@@ -120,10 +138,20 @@ def _reason_to_refuse(dataset: h5py.h5d.DatasetID) -> str | None:
 
 
 def describe_h5(path: str | Path) -> tuple[str, str]:
-    """The kind of an HDF5 product, and the sample, model or method that it was made for."""
+    """The kind of an HDF5 product, and the sample, model or method that it was made for; both empty for other files.
+
+    Raises:
+        HepgenError: if the file cannot be opened, or a product does not say how it was made.
+    """
     with open_h5(path) as file:
-        name = json.loads(file.attrs.get("provenance", "{}")).get("card", {}).get("name", "")
-        return str(file.attrs.get("hepgen", "")), name
+        if "hepgen" not in file.attrs:
+            return "", ""
+        try:
+            name = json.loads(file.attrs.get("provenance", "{}")).get("card", {}).get("name", "")
+        except (ValueError, TypeError, AttributeError) as error:
+            msg = f"{path}: damaged: its attribute 'provenance' is none that hepgen writes"
+            raise HepgenError(msg) from error
+        return str(file.attrs["hepgen"]), str(name)
 
 
 class Columns:

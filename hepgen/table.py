@@ -144,17 +144,29 @@ def _refuse_repeated(table: Table, files: Sequence[tuple[str, int]]) -> None:
         return
     keys = _row_keys(reals)
     order = np.argsort(keys, kind="stable")
-    repeated = np.flatnonzero(keys[order][1:] == keys[order][:-1])
-    if not len(repeated) or len(repeated) < 10 * _expected_by_chance(reals):
+    same = np.flatnonzero(keys[order][1:] == keys[order][:-1])
+    same = same[_telling(reals, order[same])] if len(same) else same
+    if not len(same) or len(same) < 10 * _expected_by_chance(reals):
         return
     ends = np.cumsum([length for _, length in files])
-    rows = order[repeated[0] : repeated[0] + 2]
-    where = [files[int(np.searchsorted(ends, row, "right"))][0] for row in rows]
+    rows = order[same[0] : same[0] + 2]
+    where = dict.fromkeys(files[int(np.searchsorted(ends, row, "right"))][0] for row in rows)
     msg = (
-        f"{len(repeated)} of {len(table)} events occur more than once, e.g. in {where[0]} and {where[1]}; "
+        f"{len(same)} of {len(table)} events occur more than once, e.g. in {' and '.join(where)}; "
         "give every event once, or what is trained on would be tested on"
     )
     raise HepgenError(msg)
+
+
+def _telling(columns: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+    """Which rows have at least four numbers that few other rows have; −999 and the like, and NaN, tell nothing."""
+    few = max(20, len(columns[0]) // 1000)
+    told = np.zeros(len(rows), int)
+    for column in columns:
+        values, ordered = column[rows], np.sort(column)
+        often = np.searchsorted(ordered, values, "right") - np.searchsorted(ordered, values, "left")
+        told += np.isfinite(values) & (often <= few)
+    return told >= 4
 
 
 def _row_keys(columns: Sequence[np.ndarray]) -> np.ndarray:

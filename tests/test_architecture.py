@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "hepgen"
 FLOORS = [
     {"errors"},
     {"registry", "progress", "observables"},
-    {"provenance", "storage", "sources", "models", "expressions", "plugins", "download"},
-    {"samples", "datasets"},
+    {"provenance", "storage", "sources", "models", "expressions", "download"},
+    {"samples", "datasets", "plugins"},
     {"config", "events", "table", "inputs"},
     {"plan", "preprocessing"},
     {"jets", "images", "simulation"},

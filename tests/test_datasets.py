@@ -194,6 +194,45 @@ def test_the_record_holds_for_a_later_download_too(here, requests):
     assert [path.name for path in (here / "mine").iterdir()] == [record.name]
 
 
+@pytest.mark.parametrize(("size", "but"), [(None, ""), (6, " but its size")])
+def test_a_file_put_there_by_hand_is_not_taken_for_a_download(here, requests, size, but):
+    path = put(here / "mine/a.h5")
+    line = f"{path}: 6 bytes, sha256 {SHA256} (nothing to check it against{but}: no source states a checksum)"
+    assert [fetch(official(size=size), here) for _ in range(2)] == [line, line]
+    assert [path.name for path in (here / "mine").iterdir()] == ["a.h5"]
+    with pytest.raises(HepgenError) as error:
+        fetch(official(size=7), here)
+    assert str(error.value) == (
+        f"{path}: is not the official file: expected 7 bytes, found 6; move it away and run `hepgen fetch` again"
+    )
+    assert requests == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.symlink_to("nowhere")])
+@pytest.mark.parametrize("known", [{}, {"checksum": MD5}])
+def test_what_is_no_file_stands_in_the_way(here, requests, make, known):
+    path = here / "mine/a.h5"
+    path.parent.mkdir(parents=True)
+    make(path)
+    with pytest.raises(HepgenError, match=r"a\.h5: is no file, but a folder, a broken link or a device; move it away"):
+        fetch(official(**known), here)
+    assert requests == []
+
+
+def test_a_folder_is_not_counted_as_here(here):
+    (here / "top_tagging/val.h5").mkdir(parents=True)
+    assert next(row for row in overview() if row[0] == "top_tagging")[-1] == "0 of 3"
+
+
+def test_inspecting_says_what_to_fetch(here):
+    run = CliRunner().invoke(app, ["inspect", "dataset:lhco_v1"])
+    assert run.exit_code == 1
+    name = "lhco_v1/events_anomalydetection.h5"
+    assert str(run.exception) == (
+        f"data/{name}: not here yet; run `hepgen fetch {name}` where there is a connection to the internet"
+    )
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"abc  a.h5\n"])
 def test_a_damaged_record(here, content):
     put(here / "mine/a.h5")

@@ -78,6 +78,12 @@ def test_a_file_named_twice(files, tmp_path):
             expand([path, other])
 
 
+def test_braces_are_wildcards_to_snakemake(tmp_path):
+    (tmp_path / "a{b}.h5").touch()
+    with pytest.raises(HepgenError, match=r"a\{b\}\.h5: its name holds braces"):
+        expand(f"{tmp_path}/*.h5")
+
+
 def test_a_pattern_without_files(tmp_path):
     with pytest.raises(HepgenError, match=r"no file matches '.*\*\.root'; patterns are relative to"):
         expand(f"{tmp_path}/*.root")

@@ -4,6 +4,7 @@ import io
 import re
 from functools import cache
 from pathlib import Path
+from typing import get_type_hints
 
 import awkward as ak
 import h5py
@@ -16,7 +17,7 @@ import uproot
 import yaml
 from typer.testing import CliRunner
 
-from hepgen import jets, ready_jets
+from hepgen import cli, jets, ready_jets
 from hepgen.cli import app
 from hepgen.config import load, parse
 from hepgen.errors import HepgenError
@@ -24,6 +25,7 @@ from hepgen.events import Events, read_events, write_events
 from hepgen.export import export
 from hepgen.expressions import FUNCTIONS
 from hepgen.inspection import inspect, report
+from hepgen.inspection.findings import Kind
 from hepgen.inspection.names import as_name, families, is_label, is_weight, level
 from hepgen.samples import SAMPLES
 from hepgen.sources.produce import produce
@@ -566,6 +568,168 @@ def report_console(stream):
     from rich.console import Console
 
     return Console(file=stream, force_terminal=True, width=200)
+
+
+# What a file calls itself and its contents must stay text
+
+BREAKS = ("\n", "\r", "\x85", "\u2028", "\u2029")
+EVIL = [f"x{end}plugins: [evil]{end}..{end}--- {end}#" for end in BREAKS]
+
+
+def inspect_printed(path, *options):
+    result = CliRunner().invoke(app, ["inspect", str(path), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def check_printed(text, *keys):
+    """The printed configuration holds these blocks, and everything else in it is a comment."""
+    content = yaml.safe_load(text)
+    assert list(content) == list(keys or ("title", "samples"))
+    first = text.index("\ntitle: ")
+    assert all(line.startswith("# ") for line in text[:first].splitlines())
+    (name, entry), *others = parse(content).samples.items()
+    assert others == []
+    return content["samples"][name], entry
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=map(ascii, BREAKS))
+def test_names_in_a_file_cannot_write_configuration(tmp_path, rng, evil):
+    hdf5(tmp_path / "t.h5", {evil: rng.random(9), "a": rng.random(9)})
+    entry, _ = check_printed(inspect_printed(tmp_path / "t.h5"))
+    assert evil in entry["columns"].values()
+    config, _, table = run(inspect([str(tmp_path / "t.h5")]), tmp_path)
+    assert set(table.columns) == set(config.samples["t"].columns)
+    hdf5(tmp_path / "nan.h5", {evil: np.full(9, np.nan), "a": rng.random(9)})
+    assert check_printed(inspect_printed(tmp_path / "nan.h5"))[0]["columns"] == {"a": "a"}
+    np.savez(tmp_path / "t.npz", **{evil: rng.random(9), "a": rng.random(9)})
+    check_printed(inspect_printed(tmp_path / "t.npz"))
+    parquet(tmp_path / "t.parquet", {evil: rng.random(9), "a": rng.random(9)})
+    assert evil in check_printed(inspect_printed(tmp_path / "t.parquet"))[0]["columns"].values()
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=map(ascii, BREAKS))
+def test_the_name_of_a_file_cannot_write_configuration(tmp_path, rng, evil):
+    paths = [str(tmp_path / f"{evil}{number}.npy") for number in range(2)]
+    for path in paths:
+        np.save(path, rng.random((9, 2)))
+    assert check_printed(inspect_printed(paths[0]))[0]["path"] == paths[0]
+    assert check_printed(inspect_printed(*paths))[0]["path"] == paths
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=map(ascii, BREAKS))
+def test_branches_cannot_write_configuration(tmp_path, rng, evil):
+    # Behind "jet_pt" the rest of a name is a number of the jets; alone it is an observable.
+    content = {**branches("jet", lists(rng)), evil: rng.random(60)}
+    content[f"jet_{evil}"] = content["jet_m"] * 2
+    path = write_tree(tmp_path / "t.root", {f"tree {evil}": content, "other": {"x": np.arange(3.0)}})
+    entry, _ = check_printed(inspect_printed(path), "title", "jets", "samples")
+    assert entry["tree"] == f"tree {evil}"
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=map(ascii, BREAKS))
+def test_weights_of_hepmc_cannot_write_configuration(tmp_path, evil):
+    text = "HepMC::Version 3.02.06\nHepMC::Asciiv3-START_EVENT_LISTING\nW {}\n"
+    text += "E 0 1 4\nU GEV MM\nW 1.0\nP 1 0 2212 0 0 6500 6500 0 4\nP 2 0 2212 0 0 -6500 6500 0 4\nV -1 0 [1,2]\n"
+    text += "P 3 -1 211 60 0 10 61 0 1\nP 4 -1 -211 -60 0 10 61 0 1\nHepMC::Asciiv3-END_EVENT_LISTING\n"
+    path = tmp_path / "a.hepmc3"
+    path.write_bytes(text.format(evil.replace("\n", "|")).encode())
+    check_printed(inspect_printed(path), "title", "jets", "samples")
+
+
+def test_a_terminal_shows_names_as_they_are(tmp_path, monkeypatch):
+    """Brackets are no markup of the terminal's, and no name clears the screen."""
+    hdf5(tmp_path / "[red]a[:].h5", {"[/x] \x1b[2J": np.arange(9.0), "a": np.arange(9.0)})
+    stream = io.StringIO()
+    monkeypatch.setattr(report, "Console", lambda: report_console(stream))
+    report.show(inspect([str(tmp_path / "[red]a[:].h5")]), with_configuration=False)
+    assert "[red]a[:].h5" in stream.getvalue()
+    assert r"[/x] \x1b[2J" in stream.getvalue()
+
+
+# HDF5 files of others
+
+
+def test_tables_in_hdf5_beside_each_other(tmp_path, rng):
+    hdf5(tmp_path / "one.h5", {"data": rng.random((50, 3))})
+    found = inspect([str(tmp_path / "one.h5")])
+    assert entry_of(found)["columns"] == {"x0": 0, "x1": 1, "x2": 2}
+    hdf5(tmp_path / "two.h5", {"x": rng.random((50, 3)), "y": rng.random((50, 2))})
+    assert "neither columns of equal length" in problems_of(inspect([str(tmp_path / "two.h5")]))[0]
+
+
+def test_rows_of_a_large_hdf5_file_are_not_gone_through(tmp_path, monkeypatch):
+    hdf5(tmp_path / "long.h5", {"x": np.arange(1_000_000.0), "y": np.arange(1_000_000.0)})
+    read = []
+    original = h5py.Dataset.__getitem__
+
+    def spy(dataset, key):
+        rows = original(dataset, key)
+        read.append(rows.size)
+        return rows
+
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", spy)
+    monkeypatch.setattr(h5py.Dataset, "__iter__", lambda dataset: pytest.fail("row by row"))
+    found = inspect([str(tmp_path / "long.h5")])
+    assert found.findings[0].events == 1_000_000
+    assert max(read) <= 1000
+
+
+def test_exported_products_of_two_seeds(tmp_path, rng):
+    for seed in (1, 2):
+        columns = {"mjj": rng.random(9), "a": rng.random(9)}
+        write_table(tmp_path / f"{seed}.h5", [Table(columns)], provenance=f'{{"card": {{"name": "s{seed}"}}}}')
+    export([tmp_path / "1.h5", tmp_path / "2.h5"], tmp_path / "both.h5")
+    with h5py.File(tmp_path / "both.h5") as file:
+        assert file.attrs["provenance"].startswith("[")
+    _, _, table = run(inspect([str(tmp_path / "both.h5")]), tmp_path)
+    assert len(table) == 18
+
+
+# Names of samples, columns and readings
+
+
+@pytest.mark.parametrize("name", ["my sample", "", "4l", "a\n", "é"])
+def test_a_name_that_no_configuration_takes(tmp_path, name):
+    csv(tmp_path / "t.csv", {"a": [1.5, 2.0]})
+    with pytest.raises(HepgenError) as error:
+        inspect([str(tmp_path / "t.csv")], name)
+    assert str(error.value) == f"{name!r} cannot be the name of a sample: use letters, digits and _, a letter first"
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ('"m, GeV","e-"\n1.5,2\n2,3\n', {"m_GeV": "m, GeV", "e": "e-"}),
+        ("\ufeffe,tau\n1.5,2\n2,3\n", {"e": "e", "tau": "tau"}),
+        ("\ufeff1.5,2\n2,3\n", {"x0": 0, "x1": 1}),
+        ("1e1,tau\n1.5,2\n2,3\n", {"x_1e1": "1e1", "tau": "tau"}),
+    ],
+)
+def test_headers_are_those_of_the_source(tmp_path, text, columns):
+    (tmp_path / "t.csv").write_text(text, encoding="utf-8")
+    found = inspect([str(tmp_path / "t.csv")])
+    assert (entry_of(found)["columns"], found.findings[0].events) == (columns, 2)
+    _, _, table = run(found, tmp_path)
+    assert set(table.columns) == set(columns)
+
+
+def test_two_columns_of_one_name(tmp_path):
+    (tmp_path / "t.csv").write_text("a,a\n1,2\n")
+    with pytest.raises(HepgenError, match=r"t\.csv: 2 columns are called 'a'"):
+        inspect([str(tmp_path / "t.csv")])
+
+
+def test_a_jet_at_the_threshold_counts(tmp_path, rng):
+    """As in a run, where jets of exactly the smallest pT are kept."""
+    content = lists(rng)
+    content["pt"] = ak.full_like(content["pt"], 20.0)
+    found = inspect([write_tree(tmp_path / "t.root", {"t": branches("jet", content)})])
+    assert found.trials[0].jets["pt_min"] == 20.0
+
+
+def test_the_command_offers_every_kind():
+    assert get_type_hints(cli.inspect)["kind"] == Kind | None
 
 
 # Names

@@ -132,6 +132,19 @@ def test_a_plug_in_that_fails(tmp_path, monkeypatch):
         load_plugins(["broken_plugin"])
 
 
+@pytest.mark.parametrize("module", [".x", "../x", "a b", "x.py/../y", ""])
+def test_what_is_no_module_name(module):
+    with pytest.raises(HepgenError, match="is no module's name"):
+        load_plugins([module])
+
+
+def test_a_module_that_registers_nothing_is_not_the_one_that_was_meant():
+    with pytest.raises(
+        HepgenError, match=r"plugins: 'json' \(.*json/__init__\.py\) registers no source, observable or model"
+    ):
+        load_plugins(["json"])
+
+
 def test_plugins_are_a_list_of_modules():
     with pytest.raises(HepgenError, match=r"^plugins: "):
         parse({"plugins": "my_models", "samples": {}})

@@ -9,7 +9,7 @@ import pytest
 from hepgen import jets, ready_jets
 from hepgen.config import JetDefinition
 from hepgen.events import Events, read_events, write_events
-from hepgen.samples import Match, RootSample
+from hepgen.samples import LhcoSample, Match, RootSample
 from hepgen.sources import root
 from hepgen.table import read_tables, write_table
 
@@ -198,6 +198,20 @@ def test_columns_are_those_that_the_configuration_promises(number, massive, extr
     assert set(table.columns) == {*sample.columns_for(number), "pass_reco", "pass_truth"}
     for name in extra:
         assert np.isfinite(table.columns[f"{name}_j1"]).all()
+
+
+def test_observer_of_a_sample():
+    """Jets of a file are matched as the sample says; particles are clustered."""
+    momenta = {name: name for name in MOMENTUM}
+    keys = {"source": "root", "path": "x.root", "jets": "fat", "jet_collection": momenta}
+    matched = RootSample(**keys, truth={"jet_collection": momenta}, match={"radius": 0.4})
+    definition, events = JetDefinition(number=2), Events(make(1), truth=make(2))
+    for sample, match in ((matched, Match(radius=0.4)), (RootSample(**keys), None)):
+        found = ready_jets.observer(sample)(events, definition)
+        expected = ready_jets.observe(events, definition, match)
+        for name, values in expected.columns.items():
+            np.testing.assert_array_equal(found.columns[name], values)
+    assert ready_jets.observer(LhcoSample(source="lhco", path="x.h5", jets="fat")) is jets.observe
 
 
 def test_through_the_store(tmp_path):

@@ -54,6 +54,66 @@ def test_what_does_not_go_together(entry, message):
 
 
 @pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        *(
+            ({"source": "padded", "jets": "two", "fields": fields}, "are no momenta; they hold pt, eta, phi or px")
+            for fields in (
+                ["pt", "eta"], ["pt", "eta", "phi", "px"], ["pt", "pt", "eta", "phi"], ["other"],
+                ["pt", "eta", "phi", "mass", "energy"],
+            )
+        ),
+        ({"source": "padded", "jets": "two", "fields": ["pT"]}, r"fields\.0: input should be 'pt'"),
+        ({"source": "arrays", "columns": {}}, "columns: dictionary should have at least 1 item"),
+        ({"source": "arrays", "columns": {"label": 2}, "label": 0}, "given both as a column and for all events"),
+        ({"source": "arrays", "columns": {"x": {"column": 1, "scal": 2}}}, "x.scal: unknown key 'scal' .*'scale'"),
+        ({"source": "arrays", "columns": {"x": 0}, "path": ""}, "path: a path is not empty"),
+        ({"source": "arrays", "columns": {"x": 0}, "path": "a\0b"}, "path: a path is not empty and holds no null"),
+        ({"source": "root", "observables": {"x": "x"}, "path": "root://h//a*.root"}, "path: patterns work in folders"),
+        ({"source": ["root"], "path": "x"}, "unknown source"),
+        ({"source": {}}, "unknown source"),
+        ({"rows": "jets", "observables": {"x": "x"}}, "rows: jets goes with a jet_collection"),
+        (
+            {"rows": "jets", "jets": "two", "jet_collection": JETS, "truth": {"jet_collection": JETS}},
+            "and with match where it has a truth",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_of_other_sources(entry, message):
+    with pytest.raises(HepgenError, match=r"samples\.mine") as error:
+        config(**entry)
+    assert re.search(message, str(error.value)), error.value
+
+
+@pytest.mark.parametrize("output", ["", "a{b}", "a\nb"])
+def test_an_output_that_can_be_no_folder_of_a_workflow(output):
+    with pytest.raises(HepgenError, match="output: string should match pattern"):
+        parse({"output": output, "samples": {}})
+
+
+def test_simulation_and_data_have_the_same_kind_of_rows():
+    jets = {"source": "root", "path": "x.root", "jets": "two", "jet_collection": JETS}
+    pairs = {**jets, "truth": {"jet_collection": JETS}, "match": {"radius": 0.2}}
+    block = {"simulation": "pairs", "data": "data", "observables": ["mass_j1"], "methods": {"ibu": {"type": "ibu"}}}
+
+    def check(data):
+        return parse({"jets": {"two": {"number": 2}}, "samples": {"pairs": pairs, "data": data}, "unfolding": block})
+
+    with pytest.raises(HepgenError, match="a row for each jet, the other one for each event; give both `rows: jets`"):
+        check(jets)
+    assert check({**jets, "rows": "jets"}).samples["data"].per_jet
+
+
+def test_the_truth_needs_the_observables_that_are_unfolded():
+    reco = {**JETS, "observables": {"tau1": "t"}}
+    entry = {"source": "root", "path": "x.root", "jets": "two", "jet_collection": reco, "rows": "jets"}
+    pairs = {**entry, "truth": {"jet_collection": JETS}, "match": {"radius": 0.2}}
+    block = {"simulation": "pairs", "data": "data", "observables": ["tau1_j1"], "methods": {"ibu": {"type": "ibu"}}}
+    with pytest.raises(HepgenError, match="unknown observable of the truth of sample 'pairs' 'tau1_j1'"):
+        parse({"jets": {"two": {"number": 2}}, "samples": {"pairs": pairs, "data": entry}, "unfolding": block})
+
+
+@pytest.mark.parametrize(
     ("entry", "present", "absent"),
     [
         ({"jets": "two", "particles": PARTICLES}, {"mjj", "tau21_j2", "width_j1"}, {"pt_j3"}),

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hepgen.errors import HepgenError
-from hepgen.storage import Columns, Jagged, create_h5, open_h5, read_json, write_json
+from hepgen.storage import Columns, Jagged, create_h5, describe_h5, open_h5, read_json, write_json
 
 
 def lists(n=30, seed=1):
@@ -263,3 +263,30 @@ def test_links_inside_a_file_are_followed(tmp_path):
         file["dangling"] = h5py.SoftLink("/nowhere")
     with open_h5(tmp_path / "x.h5") as file:
         assert file["soft"][0] == 1.0
+
+
+def test_a_product_says_what_it_was_made_for(tmp_path):
+    with create_h5(tmp_path / "x.h5", "demo", '{"card": {"name": "qcd"}}'):
+        pass
+    with create_h5(tmp_path / "y.h5", "demo"):
+        pass
+    assert describe_h5(tmp_path / "x.h5") == ("demo", "qcd")
+    assert describe_h5(tmp_path / "y.h5") == ("demo", "")
+
+
+BAD_PROVENANCE = ["made by me", "[1, 2]", '{"card": ["qcd"]}', 3.5, "[" * 100_000]
+
+
+@pytest.mark.parametrize("provenance", BAD_PROVENANCE)
+def test_the_provenance_of_others_is_theirs(tmp_path, provenance):
+    with h5py.File(tmp_path / "x.h5", "w", libver="latest") as file:
+        file.attrs["provenance"] = provenance
+    assert describe_h5(tmp_path / "x.h5") == ("", "")
+
+
+@pytest.mark.parametrize("provenance", BAD_PROVENANCE)
+def test_a_damaged_provenance(tmp_path, provenance):
+    with create_h5(tmp_path / "x.h5", "demo") as file:
+        file.attrs["provenance"] = provenance
+    with pytest.raises(HepgenError, match=r"x\.h5: damaged"):
+        describe_h5(tmp_path / "x.h5")

@@ -107,3 +107,16 @@ def test_rounded_numbers_may_agree_by_chance(tmp_path):
     write_table(tmp_path / "twice.h5", [Table(fine), Table(fine)])
     with pytest.raises(HepgenError, match="2000 of 4000 events occur more than once"):
         read_tables([tmp_path / "twice.h5"])
+
+
+def test_sentinels_and_missing_levels_are_no_repeated_events(tmp_path):
+    """Events without jets are alike in every number, and fakes have only two correlated numbers: neither tells."""
+    rng = np.random.default_rng(4)
+    empty = {f"x{i}": np.where(rng.random(3000) < 0.6, -999.0, rng.normal(size=3000)) for i in range(5)}
+    none = np.where((empty["x0"] == -999.0)[:, None], -999.0, np.column_stack(list(empty.values())))
+    write_table(tmp_path / "padded.h5", [Table(dict(zip(empty, none.T, strict=True)))])
+    assert len(read_tables([tmp_path / "padded.h5"])) == 3000
+    fake = {f"x{i}": np.where(np.arange(3000) < 2000, np.nan, rng.normal(size=3000)) for i in range(5)}
+    coarse = np.round(rng.normal(size=3000), 2)
+    write_table(tmp_path / "fakes.h5", [Table({**fake, "mass": coarse, "pt": 2 * coarse})])
+    assert len(read_tables([tmp_path / "fakes.h5"])) == 3000

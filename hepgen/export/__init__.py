@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from hepgen.errors import HepgenError
 from hepgen.export.products import open_products
 from hepgen.registry import Registry, unknown_name
-from hepgen.storage import atomic
+from hepgen.storage import atomic, refuse_inputs
 
 __all__ = ["WRITERS", "export"]
 
@@ -45,9 +44,7 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
         settings["rntuple"] = True
     WRITERS.check_settings(output.suffix, settings)
     product = open_products(paths)
-    if output.resolve() in [Path(path).resolve() for path in product.paths]:
-        msg = f"{output}: is one of the files that are to be exported; write to another one"
-        raise HepgenError(msg)
+    refuse_inputs(output, product.paths)
     write = WRITERS.load(output.suffix)
     with atomic(output) as temporary:
         write(product, temporary, **settings)

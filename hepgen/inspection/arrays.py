@@ -3,16 +3,17 @@
 import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import h5py
-import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTables write with
 import numpy as np
 import pyarrow.parquet as pq
 
 from hepgen.inspection.findings import SAMPLED, Finding, Reading
 from hepgen.inspection.names import as_name, is_label, is_weight
+from hepgen.sources.arrays import csv_columns, hdf5_contents, read_frame
 from hepgen.sources.files import readable
 from hepgen.sources.npz import open_arrays
 from hepgen.storage import describe_h5, open_h5
@@ -69,8 +70,7 @@ def inspect_hdf5(path: str) -> Finding:
     """
     kind, made_for = describe_h5(path)
     with open_h5(path) as file, readable(path, "HDF5"):
-        arrays: dict[str, h5py.Dataset] = {}
-        file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
+        arrays, frame = hdf5_contents(file)
         contents = [(name, _shape(array)) for name, array in arrays.items()]
         if kind:
             return _product(path, kind, made_for, arrays, contents)
@@ -82,7 +82,6 @@ def inspect_hdf5(path: str) -> Finding:
         wide = next((name for name, array in arrays.items() if _is_wide(array)), None)
         if wide:
             return _top_tagging(path, wide, arrays[wide], contents)
-        frame = next((item for item in (file, *file.values()) if "axis0" in item and "nblocks" in item.attrs), None)
         if frame is not None:
             return _frame(path, frame, contents)
         return _any_arrays(path, arrays, contents, ".h5")
@@ -136,19 +135,11 @@ def _top_tagging(path: str, name: str, table: h5py.Dataset, contents: list[tuple
 
 def _frame(path: str, frame: h5py.Group, contents: list[tuple[str, str]]) -> Finding:
     """A pandas "fixed" frame; the features of the LHC Olympics are one."""
-    names, columns = [_text(name) for name in frame["axis0"][:]], {}
-    for block in range(int(frame.attrs["nblocks"])):
-        values = frame[f"block{block}_values"]
-        for index, name in enumerate(frame[f"block{block}_items"][:]):
-            columns[_text(name)] = values[:SAMPLED, index]
+    reader = read_frame(frame)
+    columns = reader.read(reader.keys, 0, SAMPLED)
     lhco = {"pxj1", "pyj1", "pzj1", "mj1", "tau1j1"} <= columns.keys()
     kind = "LHC Olympics 2020, features" if lhco else "pandas table"
-    ordered = {name: columns[name] for name in names if name in columns}
-    return _table(path, kind, len(frame["axis1"]), ordered, contents)
-
-
-def _text(name: Any) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+    return _table(path, kind, reader.rows, columns, contents)
 
 
 def _any_arrays(path: str, arrays: Arrays, contents: list[tuple[str, str]], ending: str) -> Finding:
@@ -242,20 +233,14 @@ def inspect_csv(path: str) -> Finding:
     Raises:
         HepgenError: if its first lines are not that.
     """
-    with readable(path, ".csv"), Path(path).open(encoding="utf-8") as file:
-        lines = [line for _, line in zip(range(SAMPLED + 1), file, strict=False) if line.strip()]
-        names = [name.strip() for name in lines[0].lstrip("#").split(",")]
-        header = not re.fullmatch(r"[-+.\d][-+.\deE]*|nan|inf", names[0], re.IGNORECASE)
-        rows = (
-            np.loadtxt(lines[int(header) :], delimiter=",", ndmin=2)
-            if len(lines) > header
-            else np.zeros((0, len(names)))
-        )
-        events = len(rows) + sum(1 for line in file if line.strip())
-    columns = dict(zip(names if header else range(len(names)), rows.T, strict=True))
-    return _table(
-        path, "table (.csv)", events, columns, [("columns", f"{len(columns)}{'' if header else ', without names'}")]
-    )
+    with readable(path, ".csv"), Path(path).open(encoding="utf-8-sig") as file:
+        names, lines = csv_columns(file, path)
+        first = list(islice(lines, SAMPLED))
+        rows = np.loadtxt(first, delimiter=",", ndmin=2) if first else np.zeros((0, len(names)))
+        events = len(first) + sum(1 for _ in lines)
+    columns = dict(zip(names, rows.T, strict=True))
+    contents = [("columns", f"{len(columns)}{', without names' if isinstance(names, range) else ''}")]
+    return _table(path, "table (.csv)", events, columns, contents)
 
 
 def inspect_parquet(path: str) -> Finding:

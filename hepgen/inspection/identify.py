@@ -5,6 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
+from hepgen import datasets
 from hepgen.errors import HepgenError
 from hepgen.inputs import check_file, expand, is_remote
 from hepgen.inspection.arrays import inspect_csv, inspect_hdf5, inspect_numpy, inspect_parquet
@@ -13,6 +16,7 @@ from hepgen.inspection.names import as_name
 from hepgen.inspection.text import inspect_hepmc, inspect_lhe
 from hepgen.inspection.trees import inspect_root
 from hepgen.inspection.trial import Trial, attempt
+from hepgen.samples import Name
 from hepgen.sources.generators import open_text
 
 __all__ = ["Inspection", "inspect"]
@@ -67,8 +71,11 @@ def inspect(paths: Sequence[str], name: str | None = None, kind: Kind | None = N
         kind: What to read, where there is a choice.
 
     Raises:
-        HepgenError: if a file is missing, damaged or of no known kind, or the files are of several kinds.
+        HepgenError: if the name is none that a configuration takes, a file is missing, damaged or of no known kind,
+            or the files are of several kinds.
     """
+    if name is not None:
+        _check_name(name)
     files = expand(list(paths))
     findings = [_identify(file) for file in files]
     kinds = {finding.kind: finding.path for finding in findings}
@@ -82,6 +89,14 @@ def inspect(paths: Sequence[str], name: str | None = None, kind: Kind | None = N
     return found
 
 
+def _check_name(name: str) -> None:
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        msg = f"{name!r} cannot be the name of a sample: use letters, digits and _, a letter first"
+        raise HepgenError(msg) from error
+
+
 def _identify(path: str) -> Finding:
     """What a file is, by how it begins.
 
@@ -90,6 +105,7 @@ def _identify(path: str) -> Finding:
     """
     if is_remote(path):
         return inspect_root(path)
+    datasets.require(path)
     check_file(path)
     if os.stat(path).st_size == 0:  # noqa: PTH116 - paths are strings here
         msg = f"{path}: is empty"

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from hepgen.errors import HepgenError
 from hepgen.inspection.findings import WITHOUT, Finding
@@ -78,7 +79,7 @@ def _choices(found: Inspection, trial: Trial) -> dict[str, str]:
 def _lines(content: dict[str, Any], indent: int, comments: dict[str, str]) -> Iterator[str]:
     """YAML with a comment where there is one; what fits is written in one line."""
     for key, value in content.items():
-        comment = f"  # {comments[key]}" if key in comments else ""
+        comment = f"  # {_plain(comments[key])}" if key in comments else ""
         start = f"{' ' * indent}{_flow(key)}:"
         if isinstance(value, dict) and (indent < 4 or len(start + _flow(value)) > WIDTH):
             yield start + comment
@@ -90,9 +91,25 @@ def _lines(content: dict[str, Any], indent: int, comments: dict[str, str]) -> It
             yield f"{start} {_flow(value)}{comment}"
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes every text in one line: line breaks and control characters are escaped."""
+
+
+def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _represent)
+
+
 def _flow(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=1 << 20, allow_unicode=True)
-    return text.removesuffix("...\n").strip()
+    settings = {"default_flow_style": True, "sort_keys": False, "width": float("inf"), "allow_unicode": True}
+    return yaml.dump(value, Dumper=_Dumper, **settings).removesuffix("...\n").strip()
+
+
+def _plain(text: str) -> str:
+    """A text in one line: a name in a file could end a comment, and be read as configuration from there on."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def deliver(found: Inspection, output: Path | None = None) -> None:
@@ -122,17 +139,21 @@ def _nothing(found: Inspection) -> str:
 def show(found: Inspection, *, with_configuration: bool) -> None:
     """Print what was found: as tables on a terminal, else as text that is a comment to the configuration after it."""
     console = Console()
+    parts = [
+        (_plain(heading), [(_plain(name), _plain(what)) for name, what in rows]) for heading, rows in describe(found)
+    ]
     if console.is_terminal:
-        for heading, rows in describe(found):
-            table = RichTable(title=heading, title_justify="left", show_header=False)
+        for heading, rows in parts:
+            # As `Text`, for brackets in names are no markup.
+            table = RichTable(title=Text(heading), title_justify="left", show_header=False)
             table.add_column(no_wrap=True)
             table.add_column(overflow="fold")
             for row in rows:
-                table.add_row(*row)
+                table.add_row(*map(Text, row))
             console.print(table)
     else:
         start = "# " if with_configuration else ""
-        for heading, rows in describe(found):
+        for heading, rows in parts:
             print(f"{start}{heading}")
             width = max((len(name) for name, _ in rows), default=0)
             for name, what in rows:

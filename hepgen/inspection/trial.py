@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import awkward as ak
@@ -76,7 +75,7 @@ def attempt(finding: Finding, reading: Reading) -> Trial:
         raise HepgenError(msg)
     definition, share = _definition(batch, entry, reading, definition)
     config = _config(finding, reading, definition)
-    if not len(_observe(batch[:FEW], config)):
+    if not len(ready_jets.observer(entry)(batch[:FEW], config.jets_of("sample"))):
         few, pt_min = len(batch[:FEW]), definition["pt_min"]
         msg = f"{finding.path}: none of the first {few} events has a jet with pT > {pt_min:g} GeV"
         raise HepgenError(msg)
@@ -116,15 +115,8 @@ def _passing(particles: ak.Array, definition: JetDefinition, *, ready: bool) -> 
     if not len(particles):
         return 0.0
     if ready:
-        return float(np.mean(ak.sum(particles.pt > definition.pt_min, axis=1) >= definition.number))
+        return float(np.mean(ak.sum(particles.pt >= definition.pt_min, axis=1) >= definition.number))
     return float(jets.cluster(particles, definition)[1].mean())
-
-
-def _observe(batch: Events, config: Config) -> Table:
-    entry, definition = config.samples["sample"], config.jets_of("sample")
-    if entry.has_jets:
-        return partial(ready_jets.observe, match=entry.match)(batch, definition)
-    return jets.observe(batch, definition)
 
 
 def _of_events(batch: Events, entry: Sample) -> tuple[list[tuple[str, str]], list[str], list[int]]:

@@ -102,7 +102,9 @@ def _comparison(figure: Comparison) -> Canvas:
     if figure.y.log:
         top.set_ylim(0.3 * min(value for value in reference.values if value > 0), 3 * highest)
     else:
-        top.set_ylim(0, 1.35 * highest)
+        # Weights may be negative, and so may a bin.
+        lowest = min(min(h.values) for h in figure.histograms)
+        top.set_ylim(min(1.35 * lowest, 0), 1.35 * highest)
     bottom.set_xlim(figure.x.range or (edges[0], edges[-1]))
     top.legend()
     _annotate(canvas, top, figure.title, figure.notes)

@@ -1,11 +1,14 @@
 """Tables of observables from .npy, .npz, HDF5, .csv and Parquet files, by column index or name."""
 
+import csv
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from typing import TextIO
 
 import h5py
 import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTables write with
@@ -21,7 +24,7 @@ from hepgen.sources.npz import Member, open_arrays
 from hepgen.storage import open_h5
 from hepgen.table import Table
 
-__all__ = ["stream"]
+__all__ = ["Reader", "csv_columns", "hdf5_contents", "read_frame", "stream"]
 
 STEP = 50_000
 
@@ -54,9 +57,6 @@ def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Tabl
             it has), or holds a number that is not finite.
     """
     columns = {name: c if isinstance(c, Column) else Column(column=c) for name, c in sample.columns.items()}
-    if "label" in columns and sample.label is not None:
-        msg = f"{sample.path}: `label` is given both as a column and for all events; remove one of the two"
-        raise HepgenError(msg)
     for part in parts_of(sample, chunk):
         yield from _read_part(part, columns, sample)
 
@@ -141,13 +141,18 @@ def _npz(path: Path) -> Iterator[Reader]:
 def _hdf5(path: Path) -> Iterator[Reader]:
     """Datasets by path, the columns of a pandas "fixed" frame by name, or those of the only table by index."""
     with open_h5(path) as file:
-        frames = [group for group in (file, *file.values()) if "pandas_type" in group.attrs and "axis0" in group]
-        if frames:
-            yield _read_frame(frames[0])
-            return
-        arrays: dict[str, h5py.Dataset] = {}
-        file.visititems(lambda name, item: arrays.update({name: item}) if isinstance(item, h5py.Dataset) else None)
-        yield _read_columns(arrays, path)
+        arrays, frame = hdf5_contents(file)
+        yield _read_columns(arrays, path) if frame is None else read_frame(frame)
+
+
+def hdf5_contents(file: h5py.File) -> tuple[dict[str, h5py.Dataset], h5py.Group | None]:
+    """The datasets of a file by path, and the first pandas "fixed" frame if it holds one."""
+    items: dict[str, h5py.Dataset | h5py.Group] = {"": file}
+    file.visititems(items.__setitem__)
+    arrays = {name: item for name, item in items.items() if isinstance(item, h5py.Dataset)}
+    # Of groups alone: whether a dataset holds a name is asked of each of its rows.
+    groups = (item for item in items.values() if isinstance(item, h5py.Group))
+    return arrays, next((group for group in groups if "pandas_type" in group.attrs and "axis0" in group), None)
 
 
 def _read_columns(arrays: Mapping[str, Array], path: Path) -> Reader:
@@ -163,32 +168,32 @@ def _read_columns(arrays: Mapping[str, Array], path: Path) -> Reader:
     return Reader(rows, list(arrays), lambda keys, a, b: {key: arrays[key][a:b] for key in keys})
 
 
-def _read_frame(frame: h5py.Group) -> Reader:
-    """A pandas "fixed" frame: one two-dimensional block for each type of number."""
+def read_frame(frame: h5py.Group) -> Reader:
+    """A pandas "fixed" frame: one two-dimensional block for each type of number; columns of text are left out."""
     places: dict[Key, tuple[str, int]] = {}
     for block in range(int(frame.attrs["nblocks"])):
-        names = frame[f"block{block}_items"][:]
-        for index, name in enumerate(names.tolist()):
-            places[name.decode() if isinstance(name, bytes) else name] = (f"block{block}_values", index)
+        if frame[f"block{block}_values"].ndim == 2:
+            for index, name in enumerate(_names(frame[f"block{block}_items"])):
+                places[name] = (f"block{block}_values", index)
 
     def read(keys: Sequence[Key], start: int, stop: int) -> Block:
         blocks = {block: frame[block][start:stop] for block in {places[key][0] for key in keys}}
         return {key: blocks[places[key][0]][:, places[key][1]] for key in keys}
 
-    return Reader(len(frame["axis1"]), list(places), read)
+    return Reader(len(frame["axis1"]), [name for name in _names(frame["axis0"]) if name in places], read)
+
+
+def _names(dataset: h5py.Dataset) -> list[Key]:
+    return [name.decode() if isinstance(name, bytes) else name for name in dataset[:].tolist()]
 
 
 @contextmanager
 def _csv(path: Path) -> Iterator[Reader]:
     """Comma-separated numbers, with or without a line of names."""
-    with path.open(encoding="utf-8") as handle:
-        first = handle.readline().lstrip("#").strip().split(",")
-        keys: Sequence[Key] = range(len(first)) if _is_number(first[0]) else [name.strip() for name in first]
-        header = isinstance(keys, list)
-        rows = sum(1 for line in handle if line.strip()) + (0 if header else bool(first[0]))
+    with path.open(encoding="utf-8-sig") as handle:
+        rows = sum(1 for _ in csv_columns(handle, path)[1])
         handle.seek(0)
-        lines = (line for line in handle if line.strip())
-        next(islice(lines, int(header), int(header)), None)
+        keys, lines = csv_columns(handle, path)
         position = 0
 
         def read(wanted: Sequence[Key], start: int, stop: int) -> Block:
@@ -199,6 +204,28 @@ def _csv(path: Path) -> Iterator[Reader]:
             return {key: block[:, keys.index(key)] for key in wanted}
 
         yield Reader(rows, keys, read)
+
+
+def csv_columns(handle: TextIO, path: str | Path) -> tuple[Sequence[Key], Iterator[str]]:
+    """The columns of comma-separated numbers, by name if a line of names comes first, and the lines of numbers.
+
+    Args:
+        handle: The file, at its beginning, open as ``utf-8-sig``, for some programs write a byte-order mark.
+        path: What to call it in errors.
+
+    Raises:
+        HepgenError: if two columns have the same name.
+    """
+    lines = (line for line in handle if line.strip())
+    first = next(lines, "")
+    cells = [cell.strip() for cell in next(csv.reader([first.lstrip("#").strip()], skipinitialspace=True))]
+    if all(map(_is_number, cells)):
+        return range(len(cells)), lines if first.startswith("#") else chain([first] if first else [], lines)
+    name, count = Counter(cells).most_common(1)[0]
+    if count > 1:
+        msg = f"{path}: {count} columns are called {name!r}, so that none of them can be meant; rename them"
+        raise HepgenError(msg)
+    return cells, lines
 
 
 @contextmanager

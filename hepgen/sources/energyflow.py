@@ -14,7 +14,7 @@ from hepgen.inputs import Part, parts_of
 from hepgen.observables import LN_RHO_FLOOR
 from hepgen.registry import unknown_name
 from hepgen.samples import EnergyflowSample
-from hepgen.sources.files import refuse, rows_at_once
+from hepgen.sources.files import refuse, rows_at_once, warn_empty
 from hepgen.sources.npz import Member, open_arrays
 from hepgen.table import Table
 
@@ -32,7 +32,7 @@ def stream(sample: EnergyflowSample, chunk: int = 0, seed: int = 0) -> Iterator[
     """One chunk of a data set: the particles of quark and gluon jets, or the observables of Z + jets.
 
     ``qg_jets`` gives `Events`, each of one jet, labelled 1 for quarks; masses are those of the particles' PDG numbers,
-    0 without these. ``zjets_delphes`` gives `Table` with both levels; a jet of pT 0 is missing at its level. There
+    0 without these. ``zjets_delphes`` gives `Table` with both levels; a jet of pT 0 is missing at its level, and an event without either is left out. There
     τ21 is τ2 / width, as published: the width is τ1 about the jet's axis. `seed` is not used: nothing here is random.
 
     Args:
@@ -41,7 +41,7 @@ def stream(sample: EnergyflowSample, chunk: int = 0, seed: int = 0) -> Iterator[
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if a file is missing, damaged, empty, pickled or not in this layout, or holds unphysical numbers.
+        HepgenError: if a file is missing, damaged, pickled or not in this layout, or holds unphysical numbers.
 
     References:
         Komiske, Metodiev, Thaler 2019, arXiv:1810.05165 (quark and gluon jets); Andreassen, Komiske, Metodiev,
@@ -74,8 +74,7 @@ def _array(arrays: Mapping[str, Member], name: str, path: str, shape: tuple[int 
 
 def _length(array: Member, sample: EnergyflowSample, path: str) -> int:
     if not len(array):
-        msg = f"{path}: holds no event"
-        raise HepgenError(msg)
+        warn_empty(path)
     return min(len(array), sample.events or len(array))
 
 
@@ -129,7 +128,9 @@ def _read_tables(arrays: Mapping[str, Member], part: Part, sample: EnergyflowSam
     for first, stop in part.batches(_length(members["gen_jets"], sample, part.path), TABLE_STEP):
         values = {name: member[first:stop].astype(np.float64) for name, member in members.items()}
         (columns, pass_reco), (truth, pass_truth) = (_observables(values, level, part.path, first) for level in LEVELS)
-        yield Table({**columns, "pass_reco": pass_reco, "pass_truth": pass_truth}, truth)
+        table = Table({**columns, "pass_reco": pass_reco, "pass_truth": pass_truth}, truth)[pass_reco | pass_truth]
+        if len(table):
+            yield table
 
 
 def _observables(values: Arrays, level: str, path: str, first: int) -> tuple[Arrays, np.ndarray]:

@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 
 from hepgen.errors import HepgenError
+from hepgen.progress import Log
 
-__all__ = ["readable", "refuse", "rows_at_once"]
+__all__ = ["MAX_EVENT", "SMALLEST", "readable", "refuse", "rows_at_once", "warn_empty"]
 
 MEMORY = 1 << 26
+# Bytes of one event: the largest of heavy ions at the LHC take about 50 MB.
+MAX_EVENT = 1 << 28
+# The least pT [GeV] that float32 holds with all its digits; a particle below it has none.
+SMALLEST = np.finfo(np.float32).tiny
 
 
 @contextmanager
@@ -37,6 +42,11 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
 def rows_at_once(row: int, most: int) -> int:
     """How many rows of `row` bytes to read at once: at most `most`, and about 64 MB."""
     return max(1, min(most, MEMORY // max(row, 1)))
+
+
+def warn_empty(where: str) -> None:
+    """Say that a file holds no event: among many that is normal, and who writes the sample refuses one without any."""
+    Log()(f"warning: {where} holds no event")
 
 
 def refuse(bad: np.ndarray, path: str, first: int, what: str) -> None:

@@ -47,7 +47,11 @@ class Batch:
         except HepgenError as error:
             raise self.error(str(error)) from error
         if isinstance(value, ak.Array | np.ndarray):
+            if len(value) != len(self):
+                raise self.error(f"{text!r} gives {len(value)} values for {len(self)} events")
             return ak.Array(value)
+        if self.expressions[text].names:
+            raise self.error(f"{text!r} gives one number for all events, not one for each")
         return np.nan if value is None else float(value)
 
     def array(self, text: str) -> ak.Array:

@@ -12,19 +12,15 @@ import awkward as ak
 import numpy as np
 
 from hepgen.errors import HepgenError
-from hepgen.events import Events, wrap_phi
+from hepgen.events import Events, polar
 from hepgen.inputs import Part, check_file
-from hepgen.sources.files import readable, refuse
+from hepgen.sources.files import MAX_EVENT, SMALLEST, readable, refuse, warn_empty
 
 __all__ = ["Listing", "check_any", "events_of", "find", "open_text"]
 
 STEP = 1000
 BLOCK = 1 << 24
-# Of one event: the largest of heavy ions at the LHC take about 50 MB.
-MAX_EVENT = 1 << 28
-
 NEUTRINOS = (12, 14, 16)
-SMALLEST = np.finfo(np.float32).tiny
 
 
 @contextmanager
@@ -76,10 +72,9 @@ class Listing:
         self.path = path
         self.starts = np.frombuffer(starts, np.int64)
         if len(starts) < 2:
-            msg = f"{path}: holds no event"
-            raise HepgenError(msg)
+            warn_empty(path)
         sizes = np.diff(self.starts)
-        if sizes.max() > MAX_EVENT:
+        if sizes.max(initial=0) > MAX_EVENT:
             msg = (
                 f"{path}: event {sizes.argmax()} (counted from 0) takes {sizes.max()} bytes, more than any event should"
             )
@@ -125,13 +120,8 @@ def events_of(
     pdg, px, py, pz, mass, status = particles.T
     seen = (status == 1) & ~np.isin(np.abs(pdg), NEUTRINOS)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        pt = np.hypot(px, py)
-        columns = {
-            "pt": pt,
-            "eta": np.arcsinh(pz / pt),
-            "phi": wrap_phi(np.arctan2(py, px)),
-            "mass": np.maximum(mass, 0),
-        }
+        pt, eta, phi = polar(px, py, pz)
+        columns = {"pt": pt, "eta": eta, "phi": phi, "mass": np.maximum(mass, 0)}
         single = {name: values.astype(np.float32) for name, values in columns.items()}
         usable = np.isfinite(particles).all(1) & np.isfinite(single["pt"])
     unusable = np.bincount(event[seen & ~usable], minlength=len(weights)) > 0

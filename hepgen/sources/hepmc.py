@@ -54,7 +54,7 @@ def stream(sample: HepmcSample, chunk: int = 0, seed: int = 0) -> Iterator[Event
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if a file is missing, truncated or damaged, not in this format or without events, if no event has
+        HepgenError: if a file is missing, truncated or damaged, not in this format, if no event has
             any particle, or if the weight is unknown (the message lists the known ones).
 
     References:
@@ -86,24 +86,24 @@ def _layout(file: BinaryIO, path: str) -> Layout:
 def _listing(file: BinaryIO, path: str, layout: Layout) -> Listing:
     """Where the events are, once the file is known to be one listing with its end."""
     file.seek(0)
-    starts, headings = array("q"), 0
+    starts, headings, last = array("q"), 0, 0
     for place, mark in find(file, MARKS, 3):
+        last = place + 1
         if mark == b"\nE " and headings < 1:
-            starts.append(place + 1)
+            starts.append(last)
         elif mark == b"\nE " or headings > 1:
             msg = f"{path}: goes on after its last line; give files that were put together one by one"
             raise HepgenError(msg)
         elif starts:
-            starts.append(place + 1)
+            starts.append(last)
             headings += 1
-    if not starts:
-        msg = f"{path}: holds no event"
-        raise HepgenError(msg)
-    file.seek(starts[-1])
+    file.seek(last)
     end = b"HepMC::" + layout.name + b"-END_EVENT_LISTING"
-    if not headings or file.read(len(end)) != end:
+    if file.read(len(end)) != end:
         msg = f"{path}: truncated HepMC file: it does not end with {end.decode()}"
         raise HepgenError(msg)
+    if not starts:
+        starts.append(last)
     if starts[0] > MAX_HEADER:
         msg = f"{path}: its first event begins only after {starts[0]} bytes; is it a HepMC file?"
         raise HepgenError(msg)

@@ -11,7 +11,7 @@ from hepgen.errors import HepgenError
 from hepgen.events import Events, wrap_phi
 from hepgen.inputs import Part, parts_of
 from hepgen.samples import LhcoSample
-from hepgen.sources.files import readable
+from hepgen.sources.files import readable, refuse, warn_empty
 from hepgen.storage import open_h5
 
 __all__ = ["stream"]
@@ -32,7 +32,7 @@ def stream(sample: LhcoSample, chunk: int = 0, seed: int = 0) -> Iterator[Events
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if the file is missing, damaged, empty, not in this layout, or holds unphysical numbers.
+        HepgenError: if the file is missing, damaged, not in this layout, or holds unphysical numbers.
 
     References:
         Kasieczka, Nachman, Shih et al. 2021, arXiv:2101.08320.
@@ -65,8 +65,7 @@ def _dataset(file: h5py.File, sample: LhcoSample, path: str) -> h5py.Dataset:
         )
         raise HepgenError(msg)
     if len(dataset) == 0:
-        msg = f"{path}: {DATASET} holds no event"
-        raise HepgenError(msg)
+        warn_empty(f"{path}: {DATASET}")
     if dataset.shape[1] > columns and sample.label is not None:
         msg = f"{path}: the file has a label column; remove `label: {sample.label}` from its sample"
         raise HepgenError(msg)
@@ -87,16 +86,10 @@ def _convert(block: np.ndarray, sample: LhcoSample, path: str, first: int) -> Ev
 
 def _check(block: np.ndarray, pt: np.ndarray, path: str, first: int) -> None:
     """Raise `HepgenError` for the first row that holds no physical event."""
-    bad = {
-        "a number that is not finite": ~np.isfinite(block).all(1),
-        "a negative pT": (pt < 0).any(1),
-    }
+    refuse(~np.isfinite(block).all(1), path, first, "a number that is not finite")
+    refuse((pt < 0).any(1), path, first, "a negative pT")
     if block.shape[1] > 3 * PARTICLES:
-        bad["a label other than 0 and 1"] = ~np.isin(block[:, -1], (0, 1))
-    for what, rows in bad.items():
-        if rows.any():
-            msg = f"{path}: event {first + int(rows.argmax())} (counted from 0) has {what}"
-            raise HepgenError(msg)
+        refuse(~np.isin(block[:, -1], (0, 1)), path, first, "a label other than 0 and 1")
 
 
 def _single(values: np.ndarray) -> np.ndarray:

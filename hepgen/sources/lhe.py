@@ -41,7 +41,7 @@ def stream(sample: LheSample, chunk: int = 0, seed: int = 0) -> Iterator[Events]
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if a file is missing, truncated or damaged, not in this format or without events, if no event has
+        HepgenError: if a file is missing, truncated or damaged, not in this format, if no event has
             any parton to be seen, or if the weight is unknown (the message lists the known ones).
 
     References:

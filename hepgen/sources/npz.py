@@ -10,6 +10,7 @@ from zipfile import ZipFile, ZipInfo
 
 import numpy as np
 
+from hepgen.errors import HepgenError
 from hepgen.inputs import check_file
 from hepgen.sources.files import readable
 
@@ -18,20 +19,22 @@ __all__ = ["Member", "open_arrays"]
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 # Deflate cannot shrink anything further than about 1030 times; what claims to is there to fill the memory or disk.
 BOMB_RATIO, BOMB_SIZE = 1000, 10**9
+# What is read as a whole is no larger, and arrives in pieces.
+MOST_WHOLE, PIECE = 1 << 29, 1 << 20
 PICKLED = "it holds pickled objects, which are never read"
 
 
 class Member:
     """An array inside an archive, of which slices of rows are read, forward only.
 
-    One in Fortran order is read as a whole, for its rows do not lie together.
+    One in Fortran order is read as a whole, for its rows do not lie together; it may have at most 512 MiB.
     """
 
-    def __init__(self, stream: BinaryIO, info: ZipInfo) -> None:
+    def __init__(self, stream: BinaryIO, info: ZipInfo, archive: str | None) -> None:
         if info.file_size > max(BOMB_SIZE, BOMB_RATIO * info.compress_size):
             msg = f"{info.filename} claims to hold {info.file_size} bytes in {info.compress_size}"
             raise ValueError(msg)
-        self._stream = stream
+        self._stream, self._where = stream, f"{archive}: {info.filename}"
         self.shape, self._fortran, self.dtype = _header(stream, info.file_size, info.filename)
         self._start = self._stream.tell()
 
@@ -51,16 +54,25 @@ class Member:
 
     @cached_property
     def _whole(self) -> np.ndarray:
+        size = math.prod(self.shape) * self.dtype.itemsize
+        if size > MOST_WHOLE:
+            msg = (
+                f"{self._where} holds {size >> 20} MiB by columns (in Fortran order), of which no row can be read "
+                f"without all of it in memory, {MOST_WHOLE >> 20} MiB at most; save it as np.ascontiguousarray(...)"
+            )
+            raise HepgenError(msg)
         return self._read(0, math.prod(self.shape)).reshape(self.shape, order="F")
 
     def _read(self, start: int, stop: int) -> np.ndarray:
-        size = (stop - start) * self.dtype.itemsize
+        content = np.empty((stop - start) * self.dtype.itemsize, np.uint8)
         self._stream.seek(self._start + start * self.dtype.itemsize)
-        content = self._stream.read(size)
-        if len(content) != size:
-            msg = "it ends early"
-            raise EOFError(msg)
-        return np.frombuffer(content, self.dtype) if size else np.zeros(stop - start, self.dtype)
+        # At once, the archive would have it in memory twice.
+        for first in range(0, len(content), PIECE):
+            piece = content[first : first + PIECE]
+            if self._stream.readinto(piece) != len(piece):
+                msg = "it ends early"
+                raise EOFError(msg)
+        return content.view(self.dtype) if len(content) else np.zeros(stop - start, self.dtype)
 
 
 class Archive(Mapping[str, Member]):
@@ -72,7 +84,7 @@ class Archive(Mapping[str, Member]):
 
     def __getitem__(self, name: str) -> Member:
         info = self._infos[name]
-        return Member(self._opened.enter_context(self._archive.open(info)), info)
+        return Member(self._opened.enter_context(self._archive.open(info)), info, self._archive.filename)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)

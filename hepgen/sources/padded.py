@@ -11,21 +11,17 @@ import hdf5plugin  # noqa: F401 - gives h5py the filters that pandas and PyTable
 import numpy as np
 
 from hepgen.errors import HepgenError
-from hepgen.events import Events, wrap_phi
+from hepgen.events import Events, mass_of, polar, wrap_phi
 from hepgen.inputs import Part, parts_of
 from hepgen.registry import unknown_name
 from hepgen.samples import PaddedSample
-from hepgen.sources.files import readable, refuse, rows_at_once
+from hepgen.sources.files import MAX_EVENT, SMALLEST, readable, refuse, rows_at_once, warn_empty
 from hepgen.sources.npz import Member, open_arrays
 from hepgen.storage import open_h5
 
 __all__ = ["stream"]
 
 STEP = 1000
-MAX_EVENT = 1 << 28
-SMALLEST = np.finfo(np.float32).tiny
-MOMENTA = ({"pt", "eta", "phi"}, {"px", "py", "pz"})
-MASSES = ({"mass"}, {"energy"}, set())
 
 
 class Field:
@@ -59,16 +55,9 @@ def stream(sample: PaddedSample, chunk: int = 0, seed: int = 0) -> Iterator[Even
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if a file is missing, damaged, empty or pickled, lacks an array (the message lists those it has),
-            or holds unphysical numbers; if the fields are no momenta, or the array's shape does not fit them.
+        HepgenError: if a file is missing, damaged or pickled, lacks an array (the message lists those it has),
+            or holds unphysical numbers, or the array's shape does not fit the fields.
     """
-    given = [name for name in sample.fields if name != "other"]
-    if len(set(given)) < len(given) or not any(set(given) == p | m for p in MOMENTA for m in MASSES):
-        msg = (
-            f"{sample.path}: fields {', '.join(sample.fields)} are no momenta; they hold pt, eta, phi or px, py, pz, "
-            "each once, with mass, energy or neither, and any number of other"
-        )
-        raise HepgenError(msg)
     for part in parts_of(sample, chunk):
         with _open(Path(part.path)) as arrays:
             yield from _read_part(arrays, part, sample)
@@ -79,9 +68,10 @@ def _read_part(arrays: Mapping[str, Array], part: Part, sample: PaddedSample) ->
     length, *shape = particles.shape
     labels = _labels(arrays, sample, part.path, length)
     row = particles.dtype.itemsize * math.prod(shape)
-    if not length or row > MAX_EVENT:
-        found = f"takes {row} bytes an event, more than any event should" if length else "holds no event"
-        msg = f"{part.path}: {found}"
+    if not length:
+        warn_empty(part.path)
+    if row > MAX_EVENT:
+        msg = f"{part.path}: takes {row} bytes an event, more than any event should"
         raise HepgenError(msg)
     for first, stop in part.batches(min(length, sample.events or length), rows_at_once(row, STEP)):
         block = np.asarray(particles[first:stop])
@@ -216,16 +206,15 @@ def _momenta(given: dict[str, np.ndarray], scale: float) -> dict[str, np.ndarray
     """pT, η, φ and, where it is known, mass, in GeV and float32, of particles of positive pT."""
     with np.errstate(over="ignore", invalid="ignore"):
         if "px" in given:
-            pt, pz = np.hypot(given["px"], given["py"]), given["pz"]
-            momenta = {"pt": pt, "eta": np.arcsinh(pz / pt), "phi": np.arctan2(given["py"], given["px"])}
+            pz = given["pz"]
+            pt, eta, phi = polar(given["px"], given["py"], pz)
         else:
-            momenta = {"pt": given["pt"], "eta": given["eta"], "phi": given["phi"]}
-            pz = given["pt"] * np.sinh(given["eta"])
-        momenta["phi"] = wrap_phi(momenta["phi"])
+            pt, eta, phi = given["pt"], given["eta"], wrap_phi(given["phi"])
+            pz = pt * np.sinh(eta)
+        momenta = {"pt": pt, "eta": eta, "phi": phi}
         if "mass" in given:
             momenta["mass"] = np.maximum(given["mass"], 0)
         elif "energy" in given:
-            momentum = np.hypot(momenta["pt"], pz)
-            momenta["mass"] = np.sqrt(np.maximum((given["energy"] - momentum) * (given["energy"] + momentum), 0))
+            momenta["mass"] = mass_of(given["energy"], pt, pz)
         factors = {"pt": scale, "mass": scale}
         return {name: (values * factors.get(name, 1)).astype(np.float32) for name, values in momenta.items()}

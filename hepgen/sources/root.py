@@ -6,15 +6,15 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-import vector
 from pydantic import BaseModel
 
 from hepgen.errors import HepgenError
-from hepgen.events import ETA_MAX, Events, wrap_phi
+from hepgen.events import ETA_MAX, Events, mass_of, polar, wrap_phi
 from hepgen.expressions import Expression
 from hepgen.inputs import Part, parts_of
 from hepgen.progress import Log
 from hepgen.samples import JetCollection, Momenta, RootSample
+from hepgen.sources.files import warn_empty
 from hepgen.sources.formulas import Batch, Lists, column, condition, is_true, joined, lists_of, single
 from hepgen.sources.trees import Tree, open_tree
 from hepgen.table import Table
@@ -65,8 +65,8 @@ def stream(sample: RootSample, chunk: int = 0, seed: int = 0) -> Iterator[Events
         seed: Part of the interface of every source.
 
     Raises:
-        HepgenError: if a file is missing, damaged or holds no event, a branch is missing or not of the right form, or
-            a number is unphysical.
+        HepgenError: if a file is missing or damaged, a branch is missing or not of the right form, or a number is
+            unphysical.
     """
     for part in parts_of(sample, chunk):
         yield from _read_part(part, sample)
@@ -75,8 +75,8 @@ def stream(sample: RootSample, chunk: int = 0, seed: int = 0) -> Iterator[Events
 def _read_part(part: Part, sample: RootSample) -> Iterator[Events | Table]:
     with open_tree(part.path, sample.tree) as tree:
         if tree.entries == 0:
-            msg = f"{tree.where} holds no event"
-            raise HepgenError(msg)
+            warn_empty(tree.where)
+            return
         doubted = sample.is_table
         for batch in _batches(tree, part, sample):
             converted = _table(batch, sample) if sample.is_table else _events(batch, sample)
@@ -226,14 +226,13 @@ def _fields(values: dict[str, np.ndarray], scale: float, extra: list[str]) -> di
     with np.errstate(all="ignore"):
         if "px" in values:
             x, y, z = (values[name].astype(np.float64) for name in ("px", "py", "pz"))
-            p3 = vector.array({"px": x, "py": y, "pz": z})
-            fields = {"pt": p3.pt, "eta": p3.eta, "phi": p3.phi}
+            fields = dict(zip(("pt", "eta", "phi"), polar(x, y, z), strict=True))
         else:
             fields = {name: values[name] for name in ("pt", "eta", "phi")}
         if "energy" in values:
-            p = fields["pt"].astype(np.float64) * np.cosh(fields["eta"].astype(np.float64))
-            energy = values["energy"].astype(np.float64)
-            fields["mass"] = np.sqrt(np.maximum(energy**2 - p**2, 0))
+            pt = fields["pt"].astype(np.float64)
+            z = z if "px" in values else pt * np.sinh(fields["eta"].astype(np.float64))
+            fields["mass"] = mass_of(values["energy"].astype(np.float64), pt, z)
         elif "mass" in values:
             fields["mass"] = values["mass"]
         if scale != 1:

@@ -4,7 +4,6 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +16,7 @@ from uproot.interpretation.objects import AsObjects, CannotBeAwkward
 
 from hepgen.errors import HepgenError
 from hepgen.inputs import check_file, is_remote
+from hepgen.registry import nearest
 
 __all__ = ["MAIN_TREES", "Tree", "list_trees", "open_tree"]
 
@@ -246,8 +246,7 @@ def _with_cycle(file: Any, path: str, known: dict[str, str], name: str) -> str:
 def _unknown(what: str, name: str, known: Iterable[str], *, listed: bool = False) -> HepgenError:
     """The error for a name that a file does not have; of the hundreds of a tree it lists the nearest."""
     known = list(known)
-    lower = {candidate.lower(): candidate for candidate in known}
-    near = [lower[match] for match in get_close_matches(name.lower(), lower, n=5, cutoff=0.6)]
+    near = nearest(name, known, 5)
     hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
     if listed or len(known) <= 20:
         hint += f"; it has {', '.join(known)}"

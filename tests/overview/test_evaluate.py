@@ -34,7 +34,7 @@ def test_every_observable_of_every_sample_and_level(tables, tmp_path):
     assert sorted(path.stem for path in tmp_path.glob("figures/*.json")) == sorted(figure_names(CONFIG))
     figure = read_figure(tmp_path / "figures/table_mass_j1.json")
     assert [histogram.label for histogram in figure.histograms] == ["second", "first", "first, particle level"]
-    assert [histogram.role for histogram in figure.histograms] == ["reference", "baseline", "baseline"]
+    assert [histogram.role for histogram in figure.histograms] == ["reference", "model", "model"]
     tau = read_figure(tmp_path / "figures/table_tau21_j1.json")
     assert [histogram.label for histogram in tau.histograms] == ["second", "first"]
     canvas = draw(figure)

@@ -131,7 +131,11 @@ def main() -> None:
         target = corpus.parent / f"case{case}{suffix}"
         entry = mutate(case, entries, target)
         print(json.dumps({"case": case, "file": entry["path"], "source": entry["source"]}), flush=True)
-        for name, function in (("read", partial(read, entry)), ("inspect", partial(inspect, [str(target)]))):
+        steps = {"read": partial(read, entry), "inspect": partial(inspect, [str(target)])}
+        for name, function in steps.items():
+            # Looking at a file from all sides takes longest, and reads it by the same code.
+            if name == "inspect" and case % 4:
+                continue
             print(json.dumps({"case": case, "step": name, "outcome": outcome(function)}), flush=True)
         target.unlink()
 

@@ -185,6 +185,78 @@ def test_bad_table_is_one_clear_error(tmp_path, values, write, name, columns, me
     assert str(path) in str(error.value)
 
 
+CSV = {
+    "names in quotes": '"mass, GeV","tau ""21"""\n1,2\n3,4\n',
+    "a byte-order mark": "\ufeffmass,tau\n1,2\n3,4\n",
+    "a name that is a number": "21,tau\n1,2\n3,4\n",
+    "a first name that begins like a number": "e-,tau\n1,2\n3,4\n",
+    "empty lines first": "\n\nmass,tau\n1,2\n\n3,4\n",
+    "no names, and a byte-order mark": "\ufeff1,2\n3,4\n",
+    "a number as Python writes it": "Infinity,2\n3,4\n",
+    "numbers as names": "#0,1\n1,2\n3,4\n",
+}
+KEYS = {
+    "names in quotes": ["mass, GeV", 'tau "21"'],
+    "a byte-order mark": ["mass", "tau"],
+    "a name that is a number": ["21", "tau"],
+    "a first name that begins like a number": ["e-", "tau"],
+    "empty lines first": ["mass", "tau"],
+}
+
+
+@pytest.mark.parametrize("case", CSV)
+def test_the_names_of_comma_separated_columns(tmp_path, case):
+    path = tmp_path / "x.csv"
+    path.write_text(CSV[case], encoding="utf-8")
+    with path.open(encoding="utf-8-sig") as handle:
+        keys, lines = arrays.csv_columns(handle, path)
+        assert (list(keys), len(list(lines))) == (KEYS.get(case, [0, 1]), 2)
+    assert read(path, {"tau21_j1": keys[1]})["tau21_j1"].tolist() == [2, 4]
+
+
+def test_two_columns_of_one_name(tmp_path):
+    (tmp_path / "x.csv").write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(HepgenError) as error:
+        read(tmp_path / "x.csv", {"tau21_j1": "b"})
+    assert str(error.value) == (
+        f"{tmp_path / 'x.csv'}: 2 columns are called 'a', so that none of them can be meant; rename them"
+    )
+
+
+def test_a_frame_is_looked_for_in_groups_alone(tmp_path, monkeypatch, values):
+    pandas_hdf5(tmp_path / "x.h5", values)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        file["a table"] = values
+        file["frames/second/axis0"] = [b"a"]
+        file["text"] = [b"axis0"]
+
+    def asked(dataset):
+        pytest.fail(f"the rows of {dataset.name} were gone through")
+
+    monkeypatch.setattr(h5py.Dataset, "__iter__", asked)
+    with h5py.File(tmp_path / "x.h5") as file:
+        datasets, frame = arrays.hdf5_contents(file)
+        assert frame.name == "/df"
+        assert {"a table", "text", "df/axis0", "df/block1_values"} < datasets.keys()
+        assert list(arrays.read_frame(frame).keys) == list(NAMES)
+        del file
+    np.testing.assert_array_equal(read(tmp_path / "x.h5", {"m": "mass"})["m"], values[:, 0].astype(np.float32))
+
+
+def test_a_frame_with_a_column_of_text(tmp_path, values):
+    pandas_hdf5(tmp_path / "x.h5", values)
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        frame = file["df"]
+        frame.attrs["nblocks"] = 3
+        del frame["axis0"]
+        frame["axis0"], frame["block2_items"] = [b"mass", b"who", b"tau", b"label"], [b"who"]
+        text = frame.create_dataset("block2_values", (1,), h5py.vlen_dtype(np.uint8))
+        text[0] = np.frombuffer(b"cos\nsystem\n", np.uint8)
+    assert len(read(tmp_path / "x.h5", {"m": "mass"})["m"]) == len(values)
+    with pytest.raises(HepgenError, match=r"unknown column of .*'who'; known: label, mass, tau"):
+        read(tmp_path / "x.h5", {"m": "who"})
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
 def test_pickled_objects_are_not_opened(tmp_path, name):
     content = np.array([[print]], dtype=object)
@@ -199,12 +271,6 @@ def test_truncated_array(tmp_path, values):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(HepgenError, match=r"not a readable \.npy file"):
         read(path, {"mass_j1": 0})
-
-
-def test_two_labels_contradict(tmp_path, values):
-    npy(tmp_path / "x.npy", values)
-    with pytest.raises(HepgenError, match="remove one of the two"):
-        read(tmp_path / "x.npy", {"label": 2}, label=0)
 
 
 def test_several_files_are_one_sample(tmp_path, monkeypatch, values):

@@ -2,12 +2,14 @@
 
 import io
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 
 from hepgen.errors import HepgenError
+from hepgen.sources import npz
 from hepgen.sources.npz import open_arrays
 
 CUBE = np.arange(120.0).reshape(10, 3, 4)
@@ -28,7 +30,38 @@ def test_slices_are_those_of_numpy(tmp_path, save, array):
 def test_a_slice_reads_no_more_than_itself(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros((1000, 1000)))
     with open_arrays(tmp_path / "x.npz") as arrays:
-        assert arrays["a"][:2].base.size == 2000
+        assert arrays["a"][:2].base.nbytes == 16_000
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_array_in_fortran_order_is_in_memory_once(tmp_path, save):
+    array = np.random.default_rng(1).random((3, 500_000)).T
+    save(tmp_path / "x.npz", a=array)
+    with open_arrays(tmp_path / "x.npz") as arrays:
+        tracemalloc.start()
+        rows = arrays["a"][10:13]
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    np.testing.assert_array_equal(rows, array[10:13])
+    # Beside its 12 MB, one piece of 1 MiB in a few copies while it is unpacked.
+    assert peak < array.nbytes + 6 * npz.PIECE
+
+
+def test_a_large_array_in_fortran_order_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(npz, "MOST_WHOLE", 5 << 20)
+    np.savez(
+        tmp_path / "x.npz", whole=np.ones((3, 300_000)).T, fits=np.ones((3, 200_000)).T, rows=np.ones((300_000, 3))
+    )
+    with open_arrays(tmp_path / "x.npz") as arrays:
+        for name in ("fits", "rows"):
+            assert arrays[name][:2].tolist() == [[1.0] * 3] * 2
+        member = arrays["whole"]
+        with pytest.raises(HepgenError) as error:
+            member[:2]
+    assert str(error.value) == (
+        f"{tmp_path / 'x.npz'}: whole.npy holds 6 MiB by columns (in Fortran order), of which no row can be read "
+        "without all of it in memory, 5 MiB at most; save it as np.ascontiguousarray(...)"
+    )
 
 
 def header(shape, dtype="<f8"):

@@ -146,17 +146,6 @@ def test_label_of_all_events_or_none(tmp_path, truth):
     assert read(tmp_path / "x.npy", POLAR)[1] == {}
 
 
-@pytest.mark.parametrize("fields", [["pt", "eta"], ["pt", "eta", "phi", "px"], ["pt", "pt", "eta", "phi"], ["other"]])
-def test_fields_that_are_no_momenta(tmp_path, fields):
-    with pytest.raises(HepgenError, match="are no momenta; they hold pt, eta, phi or px, py, pz"):
-        read(tmp_path / "x.npy", fields)
-
-
-def test_mass_and_energy_contradict(tmp_path):
-    with pytest.raises(HepgenError, match="with mass, energy or neither"):
-        read(tmp_path / "x.npy", [*POLAR, "energy"])
-
-
 def change(array, index, value):
     array = array.copy()
     array[index] = value

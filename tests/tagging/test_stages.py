@@ -7,6 +7,7 @@ from hepgen.errors import HepgenError
 from hepgen.metrics.record import read_metrics
 from hepgen.plots.figures import read_figure
 from hepgen.storage import create_h5, open_h5
+from hepgen.table import read_tables, write_table
 from hepgen.tagging.evaluate import NULLS, evaluate
 from hepgen.tagging.figures import figure_names
 from hepgen.tagging.score import score
@@ -69,8 +70,9 @@ def test_taggers_find_the_signal(products):
 
 
 def test_scores_of_an_unsupervised_model_do_not_depend_on_the_signal(config, paths, products, tmp_path):
-    alone = {**paths, "signal": paths["signal"] * 2}
-    train(config, "dense", 1, alone, tmp_path / "model", "cpu")
+    signal = read_tables(paths["signal"], constituents=True)
+    write_table(tmp_path / "half.h5", [signal[: len(signal) // 2]])
+    train(config, "dense", 1, {**paths, "signal": [tmp_path / "half.h5"]}, tmp_path / "model", "cpu")
     score(config, tmp_path / "model", paths, tmp_path / "scores.h5", "cpu")
     np.testing.assert_array_equal(read_scores(tmp_path / "scores.h5"), read_scores(products / "scores/dense/1.h5"))
 

@@ -118,8 +118,10 @@ def test_figures_are_those_announced(make_config, scored, folder):
 def test_weights_of_events_are_taken_into_account(make_config, store, toy, tmp_path):
     """Events of weight zero change nothing but the number of records."""
     simulation, data = (read_tables(paths) for paths in toy)
-    junk = {name: np.append(values, np.full(500, 3.0)) for name, values in data.columns.items()}
-    junk_truth = {name: np.append(values, np.full(500, 3.0)) for name, values in data.truth.items()}
+    # All different: an event that occurs twice is an error.
+    filling = 3 + np.linspace(0.001, 0.002, 500)
+    junk = {name: np.append(values, filling) for name, values in data.columns.items()}
+    junk_truth = {name: np.append(values, filling) for name, values in data.truth.items()}
     padded = Table({**junk, "weight": np.append(np.ones(3000), np.zeros(500))}, junk_truth)
     config = make_config(methods={"ibu": {"type": "ibu", "iterations": 2}})
     plain = run(config, *toy, tmp_path / "a")

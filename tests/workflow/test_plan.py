@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+import yaml
+
+from hepgen.table import read_tables
 
 
 def test_a_finished_run_has_nothing_left_to_do(project):
@@ -39,6 +42,19 @@ def test_a_replaced_input_file_is_read_again(project):
     assert not project.planned("samples")
     (project.root / "table.csv").write_text("m\n3\n4\n")
     assert project.planned("samples") == {"table": 1}
+
+
+def test_names_of_files_may_be_odd_and_the_frozen_configuration_plans_the_same(empty):
+    """Blanks, brackets, quotes and shell characters in names; a chunk is not remade because the pattern was written out."""
+    for name in ("we $(ird);.csv", "we 'quoted' [1].csv"):
+        (empty.root / name).write_text("m\n1\n2\n3\n")
+    entry = {"source": "arrays", "path": "we*.csv", "columns": {"mjj": "m"}, "label": 0, "chunks": 2}
+    (empty.root / "config.yaml").write_text(yaml.safe_dump({"output": "out put", "samples": {"mine": entry}}))
+    empty.snakemake("samples")
+    tables = sorted(empty.root.glob("out put/observables/mine/*.h5"))
+    assert read_tables(tables).columns["mjj"].tolist() == [1, 2, 3, 1, 2, 3]
+    (empty.root / "config.yaml").write_text((empty.root / "out put/config.yaml").read_text())
+    assert not empty.planned("samples")
 
 
 def test_a_missing_input_file_is_noticed_before_anything_runs(project):

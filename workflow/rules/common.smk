@@ -20,6 +20,7 @@ try:
         for name, sample in CONFIG.samples.items()
         if isinstance(sample, FileSample)
     }
+    SIZES = {name: inputs.total_bytes(CONFIG.samples[name]) for name in PARTS}
 except HepgenError as error:
     print(f"error: configuration: {error}", file=sys.stderr)
     sys.exit(1)
@@ -79,6 +80,12 @@ def shares(wildcards):
 def source_files(wildcards):
     """The files that a chunk is read from, as far as they are on this machine."""
     return [part.path for part in shares(wildcards) if not inputs.is_remote(part.path)]
+
+
+def planned_bytes(wildcards):
+    """The option that tells a job how large the sample's files are now; none where that does not matter."""
+    size = SIZES.get(wildcards.sample)
+    return [] if size is None else ["--planned-bytes", str(size)]
 
 
 def absent_files():

@@ -29,6 +29,7 @@ rule sample:
         runtime=growing(60),
     params:
         config=FROZEN,
+        size=planned_bytes,
         part=lambda wildcards: [
             f"{p.path} {p.start}-{p.stop}" for p in shares(wildcards)
         ],
@@ -36,7 +37,7 @@ rule sample:
         code=code("sample", "sample"),
     shell:
         "hepgen sample {params.config:q} {wildcards.sample:q} {wildcards.chunk:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        " --output {output:q} {params.size:q} > {log:q} 2>&1"
 
 
 # Tables of observables need no clustering: they enter the workflow here.
