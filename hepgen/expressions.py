@@ -23,6 +23,7 @@ from hepgen.registry import unknown_name
 __all__ = ["FUNCTIONS", "Expression"]
 
 LONGEST = 2000
+LARGEST = 1 << 62
 
 
 def _power(base: Any, power: Any) -> Any:
@@ -102,8 +103,8 @@ class Expression:
 
     Branches are named as they are in the file, also with dots (``EFlowTrack.PT``); other odd names stand in
     backquotes. Subscripts count below the event: ``PSWeight[0]`` is the first of each event, ``Jet_pt[-1]`` the last,
-    ``Jet_pt[Jet_pt > 30]`` selects, ``Jet.Tau[:, 1]`` is the second of each jet. `FUNCTIONS` lists the functions; ``sum``, ``min``,
-    ``max``, ``any``, ``all`` and ``count`` run over the objects of an event.
+    ``Jet_pt[Jet_pt > 30]`` selects, ``Jet.Tau[:, 1]`` is the second of each jet. `FUNCTIONS` lists the functions;
+    ``sum``, ``min``, ``max``, ``any``, ``all`` and ``count`` run over the objects of an event.
 
     Attributes:
         text: The expression as given.
@@ -150,15 +151,22 @@ class _Evaluator(SimpleEval):
             return _selected(values, parts[0])
         axis = 1
         for part in parts:
-            if type(part) is int:
-                values = _element(values, part, axis)
-            elif isinstance(part, slice) and {type(x) for x in (part.start, part.stop, part.step)} <= {int, type(None)}:
-                values = values[(*[slice(None)] * axis, part)]
-                axis += 1
-            else:
+            if not _is_place(part):
                 msg = "a subscript is made of whole numbers and slices, or is one condition on the objects"
                 raise TypeError(msg)
+            if isinstance(part, int):
+                values = _element(values, part, axis)
+            else:
+                values = values[(*[slice(None)] * axis, part)]
+                axis += 1
         return values
+
+
+def _is_place(part: Any) -> bool:
+    """Whether a part of a subscript is a whole number or a slice of these; with a step of 0 awkward never ends."""
+    if isinstance(part, slice):
+        return part.step != 0 and all(end is None or _is_place(end) for end in (part.start, part.stop, part.step))
+    return type(part) is int and abs(part) < LARGEST
 
 
 def _depth(values: Any) -> int:

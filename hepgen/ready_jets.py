@@ -75,10 +75,11 @@ class Flat:
         return ReadyJets(*(fields[name] for name in MOMENTUM), given)
 
 
-def observe(events: Events, definition: JetDefinition, match: Match | None = None) -> Table:
+def observe(events: Events, definition: JetDefinition, match: Match | None = None, *, per_jet: bool = False) -> Table:
     """Observables of the jets that a file holds, in place of `hepgen.jets.observe`.
 
-    Without `match` a row is an event that has enough jets at either level, with its leading jets. With it a row is a
+    A row is an event that has enough jets at either level, with its leading jets, or with `per_jet` each jet of an
+    event, for samples that have one level. With `match` a row is a
     pair of jets of both levels; unmatched jets have a row of their own (fakes and misses), and event columns are
     repeated. What a row lacks at a level is NaN there, and ``pass_reco`` and ``pass_truth`` tell. There are those
     observables that follow from the jets' momenta and from what the file gives of them; no constituents.
@@ -87,9 +88,14 @@ def observe(events: Events, definition: JetDefinition, match: Match | None = Non
         events: Events of one batch; ``particles`` and ``truth`` are jets, ``n * var * {pt, eta, phi, ...}``.
         definition: Smallest pT and, without `match`, number of jets; algorithm and radius are the file's.
         match: How to pair the jets of both levels.
+        per_jet: Whether a row is a jet, where there is no `match`.
     """
     if match is not None:
         return _pairs(events, definition.pt_min, match)
+    if per_jet:
+        jets = _flat(events.particles)
+        hard = np.flatnonzero(jets.fields["pt"] >= definition.pt_min)
+        return _rows(events, [jets], [hard[:, None]], jets.event[hard])
     levels = [_flat(level) for level in (events.particles, events.truth) if level is not None]
     leading = [_leading(jets, definition) for jets in levels]
     passed = [index[:, 0] >= 0 for index in leading]
@@ -99,7 +105,7 @@ def observe(events: Events, definition: JetDefinition, match: Match | None = Non
 
 def observer(sample: Entry) -> Observer:
     """What makes tables of a sample's events: `observe` where the file holds jets, else `hepgen.jets.observe`."""
-    return partial(observe, match=sample.match) if sample.has_jets else observe_clustered
+    return partial(observe, match=sample.match, per_jet=sample.per_jet) if sample.has_jets else observe_clustered
 
 
 def match_by_distance(reco: Flat, truth: Flat, radius: float) -> np.ndarray:

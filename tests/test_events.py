@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 
 from hepgen.errors import HepgenError
-from hepgen.events import Events, check_particles, count_events, iterate_events, read_events, wrap_phi, write_events
+from hepgen.events import (
+    Events,
+    check_particles,
+    count_events,
+    iterate_events,
+    mass_of,
+    polar,
+    read_events,
+    wrap_phi,
+    write_events,
+)
 
 
 def particles(n, seed=1, **extra):
@@ -107,3 +117,17 @@ def test_wrap_phi():
     np.testing.assert_allclose(np.exp(1j * wrapped), np.exp(1j * phi), atol=1e-13)
     assert ((wrapped >= -np.pi) & (wrapped < np.pi)).all()
     np.testing.assert_array_equal(wrapped[:3], phi[:3])
+
+
+def test_polar():
+    pt, eta, phi = polar(*np.array([[3.0, 4.0, 5.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).T)
+    np.testing.assert_allclose(pt, [5, 1, 0])
+    np.testing.assert_allclose(eta, [np.arcsinh(1), 0, np.inf])
+    np.testing.assert_allclose(phi, [np.arctan2(4, 3), -np.pi, 0])
+
+
+def test_mass_of_light_particles():
+    """Numbers that are exact in binary, so that E − p is; E² − p² is off by 3e-5 here."""
+    energy, pt, pz = np.array([[500_000 + 2.0**-20, 300_000, 400_000], [1 - 1e-9, 0, 1]]).T
+    mass = np.sqrt(2.0**-20 * (1_000_000 + 2.0**-20))
+    np.testing.assert_allclose(mass_of(energy, pt, pz), [mass, 0], rtol=1e-14)

@@ -139,7 +139,7 @@ def test_what_to_read_can_be_chosen(reference):
 def test_unreadable_branches_and_negative_weights_are_told(real):
     found = real("root/physlite.root")
     assert any(problem.startswith("244 of 1,445 branches") for problem in problems_of(found))
-    assert "22.00% of the weights are negative, which trainings do not take" in problems_of(found)
+    assert "22.00% of the weights are negative, which trainings and unfolding do not take" in problems_of(found)
     assert found.findings[0].contents == [("CollectionTree", "TTree, 100 entries, 1,445 branches")]
 
 
@@ -198,7 +198,7 @@ def test_flat_jets_at_two_levels_are_pairs(tmp_path, rng, rntuple):
     np.testing.assert_allclose(table.columns["pt_j1"][both], 1.1 * table.truth["pt_j1"][both], rtol=1e-6)
     assert both.sum() == int(ak.sum(ak.num(truth["pt"])))
     share = f"{(weight < 0).mean():.2%}"
-    assert f"{share} of the weights are negative, which trainings do not take" in problems_of(found)
+    assert f"{share} of the weights are negative, which trainings and unfolding do not take" in problems_of(found)
 
 
 def test_momenta_in_mev_are_seen(tmp_path, rng):
@@ -216,7 +216,7 @@ def test_objects_without_momentum_are_left_out(tmp_path, rng):
     pt[0] = 0
     content["track_pt"] = ak.unflatten(pt, ak.num(content["track_pt"]))
     found = inspect([write_tree(tmp_path / "zero.root", {"t": content})])
-    assert entry_of(found)["particles"]["where"] == "(track_pt > 0)"
+    assert entry_of(found)["particles"]["where"] == "track_pt > 0"
     _, events, _ = run(found, tmp_path)
     assert ak.count(events.particles.pt) == len(pt) - 1
 
@@ -643,8 +643,60 @@ def test_a_terminal_shows_names_as_they_are(tmp_path, monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(report, "Console", lambda: report_console(stream))
     report.show(inspect([str(tmp_path / "[red]a[:].h5")]), with_configuration=False)
-    assert "[red]a[:].h5" in stream.getvalue()
+    # A long path is broken into lines.
+    assert "[red]a[:].h5" in stream.getvalue().replace("\n", "")
     assert r"[/x] \x1b[2J" in stream.getvalue()
+
+
+def test_pile_up_is_taken_from_candidates_and_neutrinos_from_their_truth(reference):
+    found = inspect([str(reference / "root/pfnano.root")])
+    entry = entry_of(found)
+    assert entry["particles"]["pt"] == "PFCands_pt * PFCands_puppiWeight"
+    assert entry["particles"]["mass"] == "PFCands_mass * PFCands_puppiWeight"
+    assert entry["particles"]["where"] == "PFCands_puppiWeight > 0"
+    assert "abs(GenCands_pdgId) != 14" in entry["truth"]["particles"]["where"]
+
+
+def test_good_jets_and_what_remains_to_be_done(reference):
+    nano, atlas = (inspect([str(reference / f"root/{name}.root")]) for name in ("nanoaod_dy", "physlite"))
+    assert entry_of(nano)["jet_collection"]["where"] == "(Jet_jetId >= 2) & ((Jet_puId > 0) | (Jet_pt > 50))"
+    assert "NNJvtPass == 1" in entry_of(atlas)["jet_collection"]["where"]
+    assert any("overlap removal is not done" in problem for problem in atlas.findings[0].problems)
+    assert any("of the jets have no true partner" in problem for problem in atlas.trials[0].problems)
+    assert ("pairs of jets", "62, with 29 fakes and 21 misses above 20 GeV") in nano.trials[0].evidence
+
+
+def test_padding_is_neither_a_unit_nor_an_observable(tmp_path, rng):
+    n = 300
+    there = rng.random(n) < 0.4
+    path = tmp_path / "pairs.root"
+    with uproot.recreate(path) as file:
+        tree = file.mktree("events", dict.fromkeys(("reco_mass", "gen_mass", "weight_mc", "weight_pileup"), "float32"))
+        tree.extend({
+            "reco_mass": np.where(there, rng.exponential(50, n), -999).astype(np.float32),
+            "gen_mass": rng.exponential(50, n).astype(np.float32),
+            "weight_mc": np.ones(n, np.float32), "weight_pileup": rng.random(n).astype(np.float32),
+        })  # fmt: skip
+    entry = entry_of(inspect([str(path)]))
+    assert entry["observables"] == {"mass": "reco_mass"}
+    assert entry["passed"] == "reco_mass != -999"
+    assert "passed" not in entry["truth"]
+    jets = tmp_path / "jets.root"
+    with uproot.recreate(jets) as file:
+        names = [f"jet{k}_{x}" for k in (1, 2) for x in ("pt", "eta", "phi")]
+        tree = file.mktree("events", dict.fromkeys(names, "float32"))
+        tree.extend({name: np.where(there, 40 + rng.random(n), -9999).astype(np.float32) if name.endswith("pt")
+                     else rng.normal(0, 1, n).astype(np.float32) for name in names})  # fmt: skip
+    assert entry_of(inspect([str(jets)], kind="jets"))["unit"] == "GeV"
+
+
+def test_leptons_alone_are_not_clustered(tmp_path, rng):
+    path = tmp_path / "leptons.root"
+    lists = ak.unflatten(rng.exponential(30, 60).astype(np.float32) + 1, np.full(30, 2))
+    with uproot.recreate(path) as file:
+        tree = file.mktree("events", {f"{x}_{y}": "var * float32" for x in ("el", "mu") for y in ("pt", "eta", "phi")})
+        tree.extend({f"{x}_{y}": lists for x in ("el", "mu") for y in ("pt", "eta", "phi")})
+    assert all(reading.kind != "particles" for reading in inspect([str(path)]).findings[0].readings)
 
 
 # HDF5 files of others

@@ -58,6 +58,23 @@ def test_leading_jets_by_hand():
         assert found == pytest.approx(np.sqrt(energy**2 - momentum @ momentum), rel=1e-6)
 
 
+def test_a_row_for_each_jet():
+    """Of one level, so that data have the rows that matched pairs have."""
+    momenta = {name: name for name in MOMENTUM}
+    keys = {"source": "root", "path": "x.root", "jets": "fat", "jet_collection": momenta}
+    sample = RootSample(**keys, rows="jets", observables={"weight_of": "w"})
+    events = Events(make(), {"weight_of": np.arange(EVENTS) - 5.0})
+    table = ready_jets.observer(sample)(events, JetDefinition(number=2, pt_min=30))
+    hard = [(number, jet["pt"]) for number, event in enumerate(events.particles) for jet in leading(event, 30)]
+    assert len(table) == len(hard) > EVENTS
+    assert sorted(zip(table.columns["weight_of"] + 5, table.columns["pt_j1"], strict=True)) == sorted(hard)
+    assert set(table.columns) == set(sample.columns_for(2))
+    pairs = RootSample(**keys, truth={"jet_collection": momenta}, match={"radius": 0.4})
+    simulated = ready_jets.observer(pairs)(Events(events.particles, {}, make(2)), JetDefinition(pt_min=30))
+    seen = simulated.columns["pt_j1"][simulated.columns["pass_reco"]]
+    np.testing.assert_array_equal(np.sort(seen), np.sort(table.columns["pt_j1"]))
+
+
 def test_clustered_jets_that_are_read_again_give_the_same_table():
     """The momenta of jets, and all that follows from them, do not depend on who clustered."""
     rng = np.random.default_rng(1)

@@ -19,6 +19,8 @@ class Objects:
         index: Branch that holds the position of each jet's true jet.
         radius: Radius of these jets, or the usual one to cluster these particles with.
         massive: Whether masses are read too.
+        quality: Conditions on the detector level's objects, each taken if its branches are there.
+        share: Branch of the fraction of each particle that is not of pile-up; ``{}`` is the collection.
         observables: Further numbers of each jet, by name; ``{}`` is the collection.
     """
 
@@ -30,6 +32,8 @@ class Objects:
     radius: float = 0.4
     massive: bool = True
     observables: dict[str, str] = field(default_factory=dict)
+    quality: tuple[str, ...] = ()
+    share: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Format:
         unit: Of its momenta.
         weights: Expressions of the event weight, in the order of preference.
         objects: What can be read, the best first.
+        remarks: What a physicist should know of such files.
     """
 
     name: str
@@ -49,6 +54,7 @@ class Format:
     unit: str
     weights: tuple[str, ...]
     objects: tuple[Objects, ...]
+    remarks: tuple[str, ...] = ()
 
 
 VISIBLE = "(abs({id}) != 12) & (abs({id}) != 14) & (abs({id}) != 16)"
@@ -59,8 +65,18 @@ DELPHES_JET = {
     "multiplicity": "{}.NCharged + {}.NNeutrals",
     **{f"tau{number}": f"{{}}.Tau[:, {number - 1}]" for number in (1, 2, 3)},
 }
-FAT_JETS = Objects("jets", ("FatJet",), ("GenJetAK8",), None, "FatJet_genJetAK8Idx", 0.8, True, SUBSTRUCTURE)
-JETS = Objects("jets", ("Jet",), ("GenJet",), None, "Jet_genJetIdx", 0.4, True, {"multiplicity": "{}_nConstituents"})
+GOOD_JET = "{}_jetId >= 2"
+FAT_JETS = Objects(
+    "jets", ("FatJet",), ("GenJetAK8",), None, "FatJet_genJetAK8Idx", 0.8, True, SUBSTRUCTURE, (GOOD_JET,)
+)
+JETS = Objects(
+    "jets", ("Jet",), ("GenJet",), None, "Jet_genJetIdx", 0.4, True, {"multiplicity": "{}_nConstituents"},
+    (GOOD_JET, "({}_puId > 0) | ({}_pt > 50)"),
+)  # fmt: skip
+CMS_REMARKS = (
+    "jets of both levels hold prompt leptons: leave events or jets with them out at both levels, by cut and where",
+    "tau1, tau2, tau3 are CMS's, on other axes and in other units of R than those that hepgen computes",
+)
 
 # The first whose marks are all there is the format of a file.
 FORMATS = (
@@ -88,18 +104,37 @@ FORMATS = (
         ("PFCands_pt", "luminosityBlock"),
         "GeV",
         ("genWeight",),
-        (Objects("particles", ("PFCands",), ("GenCands",), None, None, 0.8), FAT_JETS, JETS),
+        (
+            Objects(
+                "particles",
+                ("PFCands",),
+                ("GenCands",),
+                VISIBLE.format(id="{}_pdgId"),
+                None,
+                0.8,
+                share="{}_puppiWeight",
+            ),
+            FAT_JETS,
+            JETS,
+        ),
+        CMS_REMARKS,
     ),
-    Format("NanoAOD", ("luminosityBlock", "run", "Jet_pt"), "GeV", ("genWeight",), (FAT_JETS, JETS)),
+    Format("NanoAOD", ("luminosityBlock", "run", "Jet_pt"), "GeV", ("genWeight",), (FAT_JETS, JETS), CMS_REMARKS),
     Format(
         "PHYSLITE",
         ("AnalysisJetsAuxDyn.pt", "EventInfoAuxDyn.eventNumber"),
         "MeV",
         ("EventInfoAuxDyn.mcEventWeights[0]",),
         (
-            Objects("jets", ("AnalysisJetsAuxDyn",), ("AntiKt4TruthDressedWZJetsAux*",)),
+            Objects(
+                "jets",
+                ("AnalysisJetsAuxDyn",),
+                ("AntiKt4TruthDressedWZJetsAux*",),
+                quality=("abs({}.eta) < 2.5", "{}.NNJvtPass == 1"),
+            ),
             Objects("jets", ("AnalysisLargeRJetsAuxDyn",), ("AntiKt10Truth*JetsAux*",), radius=1.0),
         ),
+        ("electrons are jets too at detector level, and not in the truth: overlap removal is not done",),
     ),
     Format(
         "EDM4hep",

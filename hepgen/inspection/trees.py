@@ -24,6 +24,8 @@ __all__ = ["inspect_root"]
 
 MOST_OBSERVABLES = 60
 MOST_MEMBERS = 12
+# Weights and scale factors, of which one may be the weight and none is an observable.
+WEIGHING = re.compile(r"weight|wgt|(^|_)(sf|wt|xsec|scalefactor)(_|$)", re.IGNORECASE)
 # What jets' numbers are called elsewhere, and here.
 MEMBERS = {
     "msoftdrop": "msd", "softdrop_mass": "msd", "m_sd": "msd", "sdmass": "msd",
@@ -31,7 +33,12 @@ MEMBERS = {
 }  # fmt: skip
 MEV_FROM = 5000.0
 PARTICLES = ("part", "cand", "track", "constit", "pf", "tower", "cluster", "hadron")
-JETS = ("jet",)
+JETS = ("jet", "fj", "ak4", "ak8", "ak10")
+# Collections whose members are no constituents of jets.
+SINGLE = re.compile(
+    r"(good|sel|sig|tight|loose|baseline)?_?(el|ele|electrons?|mu|muons?|lep|leptons?|taus?|ph|photons?|gam|gamma|met|z|w|higgs)s?\d*",
+    re.IGNORECASE,
+)
 # Numbers of an event that are no observables of it.
 BOOKKEEPING = re.compile(r"(.*_)?(run|lumi|luminosityblock|event|entry|index)(_?(number|id|block))?", re.IGNORECASE)
 
@@ -103,6 +110,7 @@ def _inspect(tree: Tree) -> Finding:
     if tree.entries == 0:
         finding.problems.append(f"{tree.name} holds no event")
         return finding
+    finding.problems += known.remarks if known and tree.entries else ()
     found = {stem: family for stem, family in families(names).items() if all(map(tree.is_readable, family.values()))}
     if known:
         readings = list(_known_readings(known, found, peek))
@@ -170,7 +178,10 @@ def _objects_reading(
     truth = next((stem for pattern in objects.truth if (stem := _first(pattern, found)) is not None), None)
     truth = None if truth in collections else truth
     own = objects.where if not objects.truth else None
-    momenta = [_momenta(stem, found[stem], objects.massive, own, peek) for stem in collections]
+    momenta = [
+        _of_hard_scatter(objects, _momenta(stem, found[stem], objects.massive, own, peek), stem, peek)
+        for stem in collections
+    ]
     true = None if truth is None else _momenta(truth, found[truth], True, objects.where, peek)
     what = ", ".join(collections) + (f" with truth {truth}" if truth else "")
     if objects.kind == "particles":
@@ -187,18 +198,35 @@ def _objects_reading(
 
 def _momenta(stem: str, family: Family, massive: bool, where: str | None, peek: Peek) -> dict[str, Any]:
     kept = {key: _quoted(name) for key, name in family.items() if massive or key not in ("mass", "energy")}
-    conditions = ([where.replace("{}", stem)] if where else []) + _guards(kept, peek)
-    return kept | ({"where": " & ".join(conditions)} if conditions else {})
+    return _where(kept, ([where.replace("{}", stem)] if where else []) + _guards(kept, peek))
 
 
 def _guards(momenta: dict[str, Any], peek: Peek) -> list[str]:
     """Conditions that leave out objects without a direction, where the first events have any."""
     if "pt" in momenta:
-        tests = [f"({momenta['pt']} > 0)", f"(abs({momenta['eta']}) < {ETA_MAX:g})"]
+        tests = [f"{momenta['pt']} > 0", f"abs({momenta['eta']}) < {ETA_MAX:g}"]
     else:
-        tests = [f"(({momenta['px']} != 0) | ({momenta['py']} != 0))"]
+        tests = [f"({momenta['px']} != 0) | ({momenta['py']} != 0)"]
     values = {test: peek.value(test) for test in tests}
     return [test for test in tests if values[test] is not None and not ak.all(values[test], axis=None)]
+
+
+def _of_hard_scatter(objects: Objects, momenta: dict[str, Any], stem: str, peek: Peek) -> dict[str, Any]:
+    """Momenta of good objects, each by the share of it that is not of pile-up, where the file says so."""
+    conditions = [condition.replace("{}", stem) for condition in objects.quality]
+    conditions = [condition for condition in conditions if peek.value(condition) is not None]
+    share = objects.share.replace("{}", stem) if objects.share else ""
+    if share in peek.tree.branches:
+        momenta = momenta | {key: f"{momenta[key]} * {share}" for key in ("pt", "mass") if key in momenta}
+        conditions.append(f"{share} > 0")
+    return _where(momenta, [*([momenta["where"]] if "where" in momenta else []), *conditions])
+
+
+def _where(momenta: dict[str, Any], conditions: list[str]) -> dict[str, Any]:
+    """Momenta of the objects that fulfil all conditions."""
+    if len(conditions) > 1:
+        conditions = [f"({condition})" for condition in conditions]
+    return momenta | ({"where": " & ".join(conditions)} if conditions else {})
 
 
 def _quoted(name: str) -> str:
@@ -240,7 +268,7 @@ def _flat_readings(found: dict[str, Family], peek: Peek) -> Iterator[Reading]:
                 yield _flat_objects(kind, stem, family, {**lists, **padded}, peek, (common, comments, radius))
     others = [stem for stem in lists if not any(word in stem.lower() for word in (*PARTICLES, *JETS))]
     for stem in others if len(lists) == len(others) else []:
-        if level(stem)[0] is not True:
+        if level(stem)[0] is not True and not SINGLE.fullmatch(level(stem)[1]):
             yield _flat_objects("particles", stem, lists[stem], lists, peek, (common, comments, 0.4))
     yield from _numbers(peek, common, comments)
 
@@ -309,7 +337,9 @@ def _unit(family: dict[str, Any], peek: Peek) -> tuple[dict[str, str], str]:
     """The unit of momenta by their size, and why."""
     name = family.get("pt", family.get("px"))
     values = peek.get(name if isinstance(name, str) else name[0])
-    leading = np.abs(ak.to_numpy(ak.drop_none(ak.max(values, axis=1) if values.ndim > 1 else values)))
+    # What is not above zero is padding.
+    sizes = values[values > 0] if "pt" in family else np.abs(values)
+    leading = ak.to_numpy(ak.drop_none(ak.max(sizes, axis=1) if sizes.ndim > 1 else sizes))
     median = float(np.median(leading)) if len(leading) else 0.0
     why = f"the leading {'pT' if 'pt' in family else '|px|'} is {median:,.4g} in the median"
     return {"unit": "MeV" if median > MEV_FROM else "GeV"}, why
@@ -325,8 +355,9 @@ def _common(peek: Peek) -> tuple[dict[str, Any], dict[str, str]]:
                 common["weight"] = expression
         elif is_label(name) and "label" not in common and _is_binary(peek.get(name)):
             common["label"] = _quoted(name)
-    comments = {"weight": "by its name", "label": "by its name; it is 0 or 1"}
-    return common, comments
+    others = [name for name in peek.tree.branches if WEIGHING.search(name) and _quoted(name) != common.get("weight")]
+    more = f"; there are {', '.join(others[:5])} too: multiply what is needed" if others else ""
+    return common, {"weight": f"by its name{more}", "label": "by its name; it is 0 or 1"}
 
 
 def _is_binary(values: ak.Array | None) -> bool:
@@ -335,7 +366,7 @@ def _is_binary(values: ak.Array | None) -> bool:
 
 def _numbers(peek: Peek, common: dict[str, Any], comments: dict[str, str]) -> Iterator[Reading]:
     """Numbers of each event as observables; in pairs where there are two levels of them."""
-    names = [name for name in peek.tree.branches if not BOOKKEEPING.fullmatch(name) and not is_weight(name)]
+    names = [name for name in peek.tree.branches if not BOOKKEEPING.fullmatch(name) and not WEIGHING.search(name)]
     candidates = [name for name in names if _quoted(name) not in common.values() and not name.startswith("pass")]
     numbers = [name for name in candidates[: 4 * MOST_OBSERVABLES] if peek.depth(name) == 1]
     levels = {name: level(name) for name in numbers}
@@ -349,9 +380,21 @@ def _numbers(peek: Peek, common: dict[str, Any], comments: dict[str, str]) -> It
     kept = dict(list(kept.items())[:MOST_OBSERVABLES])
     if kept:
         dropped = len(numbers) - len(kept)
-        note = {"observables": f"{dropped} more are the same in all events, not finite or too many"} if dropped else {}
+        padded = [name for name in numbers if _sentinel(peek.get(name)) is not None]
+        said = [f"{dropped} more are the same in all events, not finite or too many"] if dropped else []
+        said += [f"{len(padded)} hold {_sentinel(peek.get(padded[0])):g} for nothing: cut it away"] if padded else []
+        note = {"observables": "; ".join(said)} if said else {}
         entry = {"source": "root", "observables": kept, **common}
         yield Reading("observables", f"{len(kept)} numbers of each event", entry, comments=comments | note)
+
+
+def _sentinel(values: ak.Array) -> float | None:
+    """A number that stands for nothing: −999 and the like, in more than one event in fifty."""
+    numbers = ak.to_numpy(values)
+    for number in (numbers.min(), numbers.max()):
+        if re.fullmatch(r"-?(9{2,}|1e\d+)", f"{number:g}") and np.mean(numbers == number) > 0.02:
+            return float(number)
+    return None
 
 
 def _observable(name: str) -> str:
@@ -367,4 +410,8 @@ def _paired(pairs: dict[str, tuple[str, str]], peek: Peek) -> dict[str, Any]:
     for flag, place in (("pass_reco", entry), ("pass_truth", entry["truth"]), ("pass_gen", entry["truth"])):
         if flag in peek.tree.branches:
             place["passed"] = flag
+    for place in (entry, entry["truth"]):
+        nothing = [name for name in place["observables"].values() if _sentinel(peek.value(name)) is not None]
+        if nothing and "passed" not in place:
+            place["passed"] = f"{nothing[0]} != {_sentinel(peek.value(nothing[0])):g}"
     return entry

@@ -1,5 +1,6 @@
 """Trying a reading on a file's first events: whether it works, with which jets, and what comes out."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,7 @@ PT_MIN = (20.0, 10.0, 5.0, 2.0, 1.0)
 ENOUGH = 0.5
 FEW = 200
 MOST_ROWS = 12
+MANY_FAKES = 0.2
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,28 @@ def attempt(finding: Finding, reading: Reading) -> Trial:
         raise HepgenError(msg)
     definition, share = _definition(batch, entry, reading, definition)
     config = _config(finding, reading, definition)
-    if not len(ready_jets.observer(entry)(batch[:FEW], config.jets_of("sample"))):
+    table = ready_jets.observer(entry)(batch if entry.has_jets else batch[:FEW], config.jets_of("sample"))
+    if not len(table):
         few, pt_min = len(batch[:FEW]), definition["pt_min"]
         msg = f"{finding.path}: none of the first {few} events has a jet with pT > {pt_min:g} GeV"
         raise HepgenError(msg)
-    return Trial(reading, definition, share, *_of_events(batch, entry))
+    evidence, problems, keys = _of_events(batch, entry)
+    if entry.per_jet:
+        pairs, fakes, misses = _pairs(table)
+        evidence.append(
+            ("pairs of jets", f"{pairs}, with {fakes} fakes and {misses} misses above {definition['pt_min']:g} GeV")
+        )
+        if fakes > MANY_FAKES * (pairs + fakes):
+            problems.append(
+                f"{fakes / (pairs + fakes):.0%} of the jets have no true partner: pile-up, leptons or thresholds?"
+            )
+    return Trial(reading, definition, share, evidence, problems, keys)
+
+
+def _pairs(table: Table) -> tuple[int, int, int]:
+    """How many rows are pairs, fakes and misses."""
+    reco, truth = (table.passed(level) for level in ("columns", "truth"))
+    return int((reco & truth).sum()), int((reco & ~truth).sum()), int((~reco & truth).sum())
 
 
 def _config(finding: Finding, reading: Reading, definition: dict[str, Any] | None, **extra: Any) -> Config:
@@ -101,13 +120,21 @@ def _definition(batch: Events, entry: Sample, reading: Reading, start: dict[str,
     present = ak.to_numpy(ak.num(batch.particles)) > 0
     share = float(present.mean())
     few = ak.drop_none(batch.particles[present][:FEW])
-    matched = getattr(entry, "match", None) is not None
-    for pt_min in PT_MIN:
-        for number in (1,) if matched else (reading.number,) if reading.number else NUMBERS:
+    for pt_min in (_stored_from(batch), *PT_MIN) if entry.has_jets else PT_MIN:
+        for number in (1,) if entry.per_jet else (reading.number,) if reading.number else NUMBERS:
             trial = {**start, "number": number, "pt_min": pt_min}
             if _passing(few, JetDefinition(**trial), ready=entry.has_jets) >= ENOUGH:
                 return trial, share
     return {**start, "number": 1, "pt_min": PT_MIN[-1]}, share
+
+
+def _stored_from(batch: Events) -> float:
+    """The pT [GeV] above which jets of all levels are stored; the first of `PT_MIN` where that is about as low."""
+    lowest = [
+        float(ak.min(jets.pt)) for jets in (batch.particles, batch.truth) if jets is not None and ak.any(jets.pt > 0)
+    ]
+    highest = max(lowest, default=0.0)
+    return float(math.ceil(highest)) if highest > 1.25 * PT_MIN[0] else PT_MIN[0]
 
 
 def _passing(particles: ak.Array, definition: JetDefinition, *, ready: bool) -> float:
@@ -156,7 +183,9 @@ def _columns(columns: dict[str, np.ndarray]) -> tuple[list[tuple[str, str]], lis
             negative = float((finite < 0).mean())
             evidence.append((name, f"{np.median(finite):.4g} in the median, {negative:.2%} negative"))
             if negative:
-                problems.append(f"{negative:.2%} of the weights are negative, which trainings do not take")
+                problems.append(
+                    f"{negative:.2%} of the weights are negative, which trainings and unfolding do not take"
+                )
         elif len(finite) and name not in ("pass_reco", "pass_truth"):
             numbers = f"{finite.min():.4g} to {finite.max():.4g}, {np.median(finite):.4g} in the median"
             evidence.append((name, numbers))

@@ -32,8 +32,9 @@ def stream(sample: EnergyflowSample, chunk: int = 0, seed: int = 0) -> Iterator[
     """One chunk of a data set: the particles of quark and gluon jets, or the observables of Z + jets.
 
     ``qg_jets`` gives `Events`, each of one jet, labelled 1 for quarks; masses are those of the particles' PDG numbers,
-    0 without these. ``zjets_delphes`` gives `Table` with both levels; a jet of pT 0 is missing at its level, and an event without either is left out. There
-    τ21 is τ2 / width, as published: the width is τ1 about the jet's axis. `seed` is not used: nothing here is random.
+    0 without these. ``zjets_delphes`` gives `Table` with both levels; a jet of pT 0 is missing at its level, and an
+    event without either is left out. There τ21 is τ2 / width, as published: the width is τ1 about the jet's axis.
+    `seed` is not used: nothing here is random.
 
     Args:
         sample: The files, which of the two they hold, and how many of their events to use.

@@ -142,7 +142,6 @@ BAD = {
     "array 'X' has shape (30, 12)": ("qg_jets", {"X": X[..., 0]}),
     "array 'y' has shape (29,) and type float64, not numbers of shape (30)": ("qg_jets", {"y": QUARKS["y"][1:]}),
     "pickled objects, which are never read": ("qg_jets", {"y": np.array([print] * JETS)}),
-    "holds no event": ("qg_jets", {"X": X[:0], "y": QUARKS["y"][:0]}),
     "event 3 (counted from 0) has a number that is not finite": ("qg_jets", {"X": change(X, (3, 0, 1), np.nan)}),
     "event 4 (counted from 0) has a negative pT": ("qg_jets", {"X": change(X, (4, 0, 0), -1)}),
     "event 5 (counted from 0) has a label other than 0": ("qg_jets", {"y": change(QUARKS["y"], 5, 2)}),
@@ -183,3 +182,30 @@ def test_other_files(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"x")
     with pytest.raises(HepgenError, match=r"not a readable \.npz file"):
         list(stream(tmp_path / "x.npz", "qg_jets"))
+
+
+@pytest.mark.parametrize(("data", "make"), [("qg_jets", quark_gluon), ("zjets_delphes", z_jets)])
+def test_empty_files_among_others(tmp_path, capsys, data, make):
+    arrays = make()
+    full, empty = save(tmp_path / "x.npz", arrays), tmp_path / "y.npz"
+    np.savez(empty, **{name: values[:0] for name, values in arrays.items()})
+    entry = EnergyflowSample(
+        source="energyflow", data=data, path=[str(empty), str(full)], jets="one" if data == "qg_jets" else None
+    )
+    assert sum(map(len, source.stream(entry))) == JETS
+    assert capsys.readouterr().err == f"warning: {empty} holds no event\n"
+
+
+def test_events_without_a_jet_at_either_level_are_left_out(tmp_path):
+    arrays = z_jets()
+    for level, rows in (("sim", [3, 4]), ("gen", [4, 5])):
+        arrays[f"{level}_jets"] = arrays[f"{level}_jets"].copy()
+        arrays[f"{level}_jets"][rows] = 0
+    (table,) = stream(save(tmp_path / "x.npz", arrays), "zjets_delphes")
+    seen, true = (np.delete(arrays[f"{level}_jets"][:, 0] > 0, 4) for level in ("sim", "gen"))
+    assert len(table) == JETS - 1
+    np.testing.assert_array_equal(table.columns["pass_reco"], seen)
+    np.testing.assert_array_equal(table.columns["pass_truth"], true)
+    np.testing.assert_array_equal(np.isnan(table.truth["pt_j1"]), ~true)
+    nothing = {name: np.zeros_like(values) for name, values in arrays.items()}
+    assert list(stream(save(tmp_path / "y.npz", nothing), "zjets_delphes")) == []

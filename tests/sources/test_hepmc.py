@@ -159,7 +159,7 @@ def edit(content, old, new, count=1):
 END = "HepMC::Asciiv3-END_EVENT_LISTING"
 BAD = {
     "not a HepMC file": lambda text: "P 1 2 3\n" * 9,
-    "holds no event": lambda text: text[: text.index("E 0")],
+    "truncated HepMC file: it does not end": lambda text: text[: text.index("E 0")],
     "truncated HepMC file: it does not end with HepMC::Asciiv3-END": lambda text: text[:-200],
     f"truncated HepMC file: it does not end with {END}": lambda text: edit(text, END, "HepMC::Ascii"),
     "goes on after its last line": lambda text: text + text,
@@ -232,3 +232,14 @@ def test_an_event_may_be_empty_but_not_all(tmp_path):
     assert ak.num(read(path)[0]).tolist()[0] == 0
     with pytest.raises(HepgenError, match=r"none of 1 events has a stable particle \(status 1\) that could be seen"):
         read(path, 0, chunks=2)
+
+
+@pytest.mark.parametrize("version", ["HepMC3", "HepMC2"])
+def test_empty_files_among_others(tmp_path, capsys, version):
+    """An empty listing has its end all the same."""
+    full, empty = write(tmp_path / "x.hepmc", version), tmp_path / "y.hepmc"
+    content = full.read_text()
+    empty.write_text(content[: content.index("E 0")] + content[content.rindex("HepMC::") :])
+    entry = HepmcSample(source="hepmc", path=[str(empty), str(full)], jets="fat")
+    assert sum(map(len, hepmc.stream(entry))) == EVENTS
+    assert capsys.readouterr().err == f"warning: {empty} holds no event\n"

@@ -99,7 +99,6 @@ def broken(rows, row, column, value):
 
 BAD = {
     "no such file": lambda path: None,
-    "holds no event": lambda path: store(path, table()[:0]),
     "2100 columns": lambda path: store(path, table()[:, :30]),
     "has shape (2101,)": lambda path: store(path, table()[0]),
     "type int64": lambda path: store(path, table().astype(np.int64)),
@@ -154,3 +153,10 @@ def test_damaged_block_is_one_clear_error(tmp_path):
     path.write_bytes(content)
     with pytest.raises(HepgenError, match="damaged HDF5 file"):
         read(path)
+
+
+def test_empty_files_among_others(tmp_path, capsys):
+    full, empty = store(tmp_path / "x.h5", table()), store(tmp_path / "y.h5", table()[:0])
+    entry = LhcoSample(source="lhco", path=[str(empty), str(full)], jets="fat")
+    assert sum(map(len, lhco.stream(entry))) == len(table())
+    assert capsys.readouterr().err == f"warning: {empty}: df/block0_values holds no event\n"

@@ -123,7 +123,6 @@ BAD = {
     "no such file": None,
     "not an LHE file: it does not begin": "HepMC::Version",
     "no </init> ends its header": HEAD[:100],
-    "holds no event": HEAD + TAIL,
     "truncated LHE file": text()[:-40],
     "does not end with </LesHouchesEvents>": text().removesuffix(TAIL),
     "goes on after </LesHouchesEvents>": text() + text(),
@@ -153,3 +152,10 @@ def test_truncated_gzip(tmp_path, reference):
     path.write_bytes((reference / FILE).read_bytes()[:-5000])
     with pytest.raises(HepgenError, match="not a readable LHE file, perhaps truncated or damaged"):
         read(path)
+
+
+def test_empty_files_among_others(tmp_path, capsys):
+    full, empty = write(tmp_path / "x.lhe", text()), write(tmp_path / "y.lhe", HEAD + TAIL)
+    entry = LheSample(source="lhe", path=[str(empty), str(full)], jets="fat")
+    assert sum(map(len, lhe.stream(entry))) == 7
+    assert capsys.readouterr().err == f"warning: {empty} holds no event\n"

@@ -183,7 +183,6 @@ BAD = [
     (several, "x.npz", {"array": "aa"}, "'aa' (did you mean 'a'?); known: a, b"),
     (lambda path, a: np.savez(path, a=a[:, 0, 0]), "x.npz", {}, "it has none of more than one dimension"),
     (lambda path, a: np.save(path, np.array([[print]])), "x.npy", {}, "pickled objects, which are never read"),
-    (lambda path, a: store(path, a[:0]), "x.npy", {}, "holds no event"),
     (lambda path, a: store(path, a[..., :3]), "x.npy", {}, "has shape (20, 6, 3); expected (events, particles, 4)"),
     (store, "x.npy", {"first": 1}, "`first` and `particles` are for flat tables"),
     (lambda path, a: store(path, a.reshape(20, -1)), "x.npy", {}, "for each of the `particles`, which a flat table"),
@@ -215,3 +214,11 @@ def test_an_event_larger_than_any(tmp_path):
         file.create_dataset("a", (2, 10**12, 4), "f4", chunks=(1, 10, 4))
     with pytest.raises(HepgenError, match="takes 16000000000000 bytes an event, more than any event should"):
         read(tmp_path / "x.h5", POLAR)
+
+
+def test_empty_files_among_others(tmp_path, truth, capsys):
+    whole = cube(truth, POLAR)
+    full, empty = store(tmp_path / "x.npy", whole), store(tmp_path / "y.npy", whole[:0])
+    entry = PaddedSample(source="padded", path=[str(empty), str(full)], fields=POLAR, jets="fat")
+    assert sum(map(len, padded.stream(entry))) == EVENTS
+    assert capsys.readouterr().err == f"warning: {empty} holds no event\n"

@@ -9,6 +9,8 @@ from hepgen.errors import HepgenError
 from hepgen.events import read_events, write_events
 from hepgen.samples import RootSample
 from hepgen.sources import root, trees
+from hepgen.sources.formulas import Batch
+from hepgen.table import write_table
 
 EVENTS = 60
 JET = {"pt": "pt", "eta": "eta", "phi": "phi", "mass": "mass"}
@@ -429,10 +431,60 @@ def test_files_without_events(tmp_path, values):
         batches(path, observables={"m": "met"})
     with uproot.recreate(path) as file:
         file.mktree("events", {"met": "float32"})
-    with pytest.raises(HepgenError, match="events holds no event"):
-        batches(path, observables={"m": "met"})
     with pytest.raises(HepgenError, match="no such file"):
         batches(tmp_path / "y.root", observables={"m": "met"})
+
+
+def test_empty_files_among_others(tmp_path, values, capsys):
+    """Skims that nothing passed are left out; a sample of nothing else is refused where it is written."""
+    full, empty = write(tmp_path / "x.root", values), tmp_path / "y.root"
+    with uproot.recreate(empty) as file:
+        file.mktree("events", {"met": "float32"})
+    columns, _ = table([str(full), str(empty)], observables={"m": "met"})
+    np.testing.assert_array_equal(columns["m"], values["met"])
+    warning = f"warning: {empty}: events holds no event\n"
+    assert capsys.readouterr().err == warning
+    with pytest.raises(HepgenError, match="no event was left to write; is the input empty"):
+        write_table(tmp_path / "out.h5", batches(empty, observables={"m": "met"}))
+    assert capsys.readouterr().err == warning
+
+
+def test_mass_of_light_particles(tmp_path):
+    """E² − p² of these is off by 3e-5."""
+    energy = np.full(EVENTS, 500_000 + 2.0**-20)
+    x, y, z = (np.full(EVENTS, value) for value in (300_000.0, 400_000.0, 0.0))
+    momenta = {"px": x, "py": y, "pz": z, "energy": energy, "pt": np.hypot(x, y), "eta": z, "phi": z}
+    path = write(tmp_path / "x.root", {name: ak.unflatten(v, np.ones(EVENTS, int)) for name, v in momenta.items()})
+    for names in (("px", "py", "pz", "energy"), ("pt", "eta", "phi", "energy")):
+        particles, _, _ = read(path, particles={name: name for name in names})
+        np.testing.assert_allclose(ak.flatten(particles.mass), np.sqrt(2.0**-20 * (1e6 + 2.0**-20)), rtol=SINGLE)
+
+
+def test_formulas_that_give_something_else_than_a_number_of_each_event(tmp_path, values):
+    class Formula:
+        def __init__(self, value, *names):
+            self.value, self.names = value, names
+
+        def __call__(self, branches):
+            return self.value
+
+    formulas = {"few": Formula(np.ones(3), "met"), "one": Formula(2.0, "met"), "constant": Formula(2.0)}
+    with trees.open_tree(str(write(tmp_path / "x.root", values))) as tree:
+        batch = Batch(tree, {"met": ak.Array(values["met"])}, np.arange(EVENTS), formulas)
+        assert batch.value("constant") == 2.0
+        with pytest.raises(HepgenError, match=f"'few' gives 3 values for {EVENTS} events"):
+            batch.value("few")
+        with pytest.raises(HepgenError, match="'one' gives one number for all events"):
+            batch.value("one")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("~label", "write branch == 0"), ("met[-1] > 3", "use cut for events"), ("any(pt[label] > 3)", "use cut for")],
+)
+def test_cuts_that_would_mean_something_else(tmp_path, values, text, message):
+    with pytest.raises(HepgenError, match=message):
+        batches(write(tmp_path / "x.root", values), observables={"m": "met"}, cut=text)
 
 
 def test_batches_that_the_cut_empties_are_left_out(tmp_path, values):
