@@ -342,7 +342,7 @@ class RootSample(FileSample):
 
 
 class HepmcSample(FileSample):
-    """HepMC3 files of a generator: the stable particles, without neutrinos, are clustered."""
+    """HepMC3 files of a generator: the stable and visible particles are clustered."""
 
     source: Literal["hepmc"]
     jets: Name = Field(description="an entry of the jets block")
@@ -351,7 +351,7 @@ class HepmcSample(FileSample):
 
 
 class LheSample(FileSample):
-    """Les Houches event files of a matrix-element generator: the outgoing partons are clustered."""
+    """Les Houches event files of a matrix-element generator: the outgoing and visible partons and leptons are clustered."""
 
     source: Literal["lhe"]
     jets: Name = Field(description="an entry of the jets block")

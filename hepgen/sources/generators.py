@@ -20,7 +20,12 @@ __all__ = ["Listing", "check_any", "events_of", "find", "open_text"]
 
 STEP = 1000
 BLOCK = 1 << 24
-NEUTRINOS = (12, 14, 16)
+# What no detector sees: neutrinos, and what CMS leaves out of generated jets (graviton, lightest and next-to-lightest
+# supersymmetric particles, Kaluza-Klein and excited neutrinos, dark matter).
+INVISIBLE = (
+    12, 14, 16, 18, 39, 1000012, 1000014, 1000016, 2000012, 2000014, 2000016, 1000022, 1000039, 5100039, 4000012,
+    4000014, 4000016, 9900012, 9900014, 9900016, *range(51, 61), 4900101, 4900211, 4900213,
+)  # fmt: skip
 
 
 @contextmanager
@@ -101,7 +106,7 @@ class Listing:
 def events_of(
     particles: np.ndarray, event: np.ndarray, weights: np.ndarray, label: int | None, path: str, first: int
 ) -> Events:
-    """Events of what a detector could see: stable particles without neutrinos.
+    """Events of what a detector could see: stable particles but `INVISIBLE`.
 
     A particle along the beam, which has no direction in η, is dropped. Negative masses, which are rounding errors
     of stable particles, become 0.
@@ -118,7 +123,7 @@ def events_of(
         HepgenError: if a number is not finite.
     """
     pdg, px, py, pz, mass, status = particles.T
-    seen = (status == 1) & ~np.isin(np.abs(pdg), NEUTRINOS)
+    seen = (status == 1) & ~np.isin(np.abs(pdg), INVISIBLE)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         pt, eta, phi = polar(px, py, pz)
         columns = {"pt": pt, "eta": eta, "phi": phi, "mass": np.maximum(mass, 0)}

@@ -43,7 +43,7 @@ HEPMC2 = Layout(b"IO_GenEvent", (2, 3, 4, 5, 7, 8), 8, implicit=False)
 
 
 def stream(sample: HepmcSample, chunk: int = 0, seed: int = 0) -> Iterator[Events]:
-    """The events of one chunk in batches of at most 1,000: stable particles without neutrinos, and ``weight``.
+    """The events of one chunk in batches of at most 1,000: stable visible particles, and ``weight``.
 
     The few fields that are needed are read here, not by the HepMC library: it reports success on files that end
     early, and trusts the numbers of particles that a file states. `seed` is not used: nothing here is random.

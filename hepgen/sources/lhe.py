@@ -29,7 +29,7 @@ BEAMS = b"<init>\n 2212 2212 6.5e3 6.5e3 0 0 0 0 3 1\n 1 1 1 1\n</init>\n"
 
 
 def stream(sample: LheSample, chunk: int = 0, seed: int = 0) -> Iterator[Events]:
-    """The events of one chunk in batches of at most 1,000: outgoing partons without neutrinos, and ``weight``.
+    """The events of one chunk in batches of at most 1,000: outgoing visible particles, and ``weight``.
 
     Each batch is given to the XML parser as a document of its own. So memory stays bounded, events of other chunks
     are not parsed, and entities, which could expand to any size, are undefined. `seed` is not used: nothing here is
