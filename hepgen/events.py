@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from hepgen.errors import HepgenError
-from hepgen.storage import Columns, Jagged, create_h5, open_h5
+from hepgen.storage import Columns, Jagged, create_h5, open_h5, refuse_empty
 
 __all__ = [
     "Events",
@@ -85,9 +85,7 @@ def write_events(path: str | Path, batches: Iterable[Events], provenance: str = 
         for batch in batches:
             _append(file, batch)
             total += len(batch)
-        if total == 0:
-            msg = f"{path}: no event was left to write; is the input empty, or the selection too tight?"
-            raise HepgenError(msg)
+        refuse_empty(path, total)
     return total
 
 

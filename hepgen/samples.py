@@ -265,7 +265,9 @@ class RootSample(FileSample):
 
     source: Literal["root"]
     tree: str | None = Field(None, description="TTree or RNTuple; may be left out where the file has only one")
-    unit: Literal["GeV", "MeV"] | None = Field(None, description="of momenta and masses; known for PHYSLITE, else GeV")
+    unit: Literal["GeV", "MeV"] | None = Field(
+        None, description="of momenta, masses and known observables; MeV for PHYSLITE, else GeV"
+    )
     jets: Name | None = Field(None, description="an entry of the jets block; for a jet_collection, how many and pt_min")
     particles: OneOrSeveral[Momenta] | None = Field(None, description="what is clustered; a list is put together")
     jet_collection: JetCollection | None = Field(None, description="jets to be used as they are")
@@ -351,7 +353,7 @@ class HepmcSample(FileSample):
 
 
 class LheSample(FileSample):
-    """Les Houches event files of a matrix-element generator: the outgoing and visible partons and leptons are clustered."""
+    """Les Houches event files of a matrix-element generator: outgoing, visible partons and leptons are clustered."""
 
     source: Literal["lhe"]
     jets: Name = Field(description="an entry of the jets block")

@@ -64,6 +64,14 @@ def _reason(error: Exception) -> str:
     return os.strerror(number) if number else str(error).splitlines()[0]
 
 
+def refuse_empty(path: str | Path, rows: int) -> None:
+    """Raise `HepgenError` if a product would hold nothing."""
+    if rows == 0:
+        reasons = "is the input empty, the selection too tight, or are there too many chunks?"
+        msg = f"{path}: no event was left to write; {reasons}"
+        raise HepgenError(msg)
+
+
 def refuse_inputs(output: str | Path, inputs: Iterable[str | Path]) -> None:
     """Raise `HepgenError` if a product would replace a file that it is made from."""
     if Path(output).resolve() in {Path(path).resolve() for path in inputs}:

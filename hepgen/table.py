@@ -9,7 +9,7 @@ import numpy as np
 
 from hepgen.errors import HepgenError
 from hepgen.registry import unknown_name
-from hepgen.storage import Columns, Jagged, create_h5, open_h5
+from hepgen.storage import Columns, Jagged, create_h5, open_h5, refuse_empty
 
 __all__ = ["Table", "read_tables", "write_table"]
 
@@ -91,9 +91,7 @@ def write_table(path: str | Path, batches: Iterable[Table], provenance: str = "{
             for rank, jet in enumerate(batch.constituents):
                 Jagged(file.require_group(f"constituents/{rank}")).append(ak.values_astype(jet, np.float32))
             total += len(batch)
-        if total == 0:
-            msg = f"{path}: no event was left to write; is the input empty, or the selection too tight?"
-            raise HepgenError(msg)
+        refuse_empty(path, total)
     return total
 
 

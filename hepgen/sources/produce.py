@@ -32,8 +32,8 @@ def produce(config: Config, sample: str, chunk: int, output: Path, planned_bytes
             files by their size, and would not fit together if one grew meanwhile.
 
     Raises:
-        HepgenError: if the sample or the chunk is unknown, its files have changed, or its source is unreadable or
-            holds no event.
+        HepgenError: if the sample or the chunk is unknown, its files have changed, its source is unreadable, or the
+            chunk is left with no event.
     """
     entry = look_up("sample", sample, config.samples)
     if not 0 <= chunk < entry.chunks:

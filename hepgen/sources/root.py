@@ -12,6 +12,7 @@ from hepgen.errors import HepgenError
 from hepgen.events import ETA_MAX, Events, mass_of, polar, wrap_phi
 from hepgen.expressions import Expression
 from hepgen.inputs import Part, parts_of
+from hepgen.observables import describe
 from hepgen.progress import Log
 from hepgen.samples import JetCollection, Momenta, RootSample
 from hepgen.sources.files import warn_empty
@@ -117,11 +118,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _events(batch: Batch, sample: RootSample) -> Events:
-    scale = 1e-3 if _unit(sample, batch.tree) == "MeV" else 1.0
+    scale = _scale(sample, batch.tree)
     collections = sample.particles or sample.jet_collection
     objects = _level(batch, collections, scale, sample.passed)
     columns = _event_columns(batch, sample)
-    columns |= {name: single(batch, text) for name, text in sample.observables.items()}
+    columns |= _numbers(batch, sample, sample.observables)
     if sample.truth is None:
         return Events(_together(objects), columns)
     truth = _level(batch, sample.truth.particles or sample.truth.jet_collection, scale, sample.truth.passed)
@@ -151,14 +152,22 @@ def _table(batch: Batch, sample: RootSample) -> Table:
     columns = _event_columns(batch, sample)
     everything = np.ones(len(batch), bool)
     if sample.truth is None:
-        return Table({name: single(batch, text) for name, text in sample.observables.items()} | columns)
+        return Table(_numbers(batch, sample, sample.observables) | columns)
     seen, true = (
         everything if text is None else condition(batch, text) for text in (sample.passed, sample.truth.passed)
     )
     columns |= {"pass_reco": seen, "pass_truth": true}
-    reco = {name: single(batch, text, seen) for name, text in sample.observables.items()}
-    truth = {name: single(batch, text, true) for name, text in sample.truth.observables.items()}
+    reco = _numbers(batch, sample, sample.observables, seen)
+    truth = _numbers(batch, sample, sample.truth.observables, true)
     return Table(reco | columns, truth)[seen | true]
+
+
+def _numbers(
+    batch: Batch, sample: RootSample, formulas: dict[str, str], needed: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Observables of each event, NaN where they are not needed."""
+    scale = _scale(sample, batch.tree)
+    return {name: _in_gev(name, single(batch, text, needed), scale) for name, text in formulas.items()}
 
 
 def _level(batch: Batch, collections: Momenta | list[Momenta], scale: float, passed: str | None) -> list[Objects]:
@@ -235,10 +244,16 @@ def _fields(values: dict[str, np.ndarray], scale: float, extra: list[str]) -> di
             fields["mass"] = mass_of(values["energy"].astype(np.float64), pt, z)
         elif "mass" in values:
             fields["mass"] = values["mass"]
-        if scale != 1:
-            fields |= {name: fields[name] * np.float64(scale) for name in ("pt", "mass") if name in fields}
         fields |= {name: values[name] for name in extra}
+        if scale != 1:
+            fields = {name: _in_gev(name, item, scale) for name, item in fields.items()}
         return {name: np.ascontiguousarray(item, np.float32) for name, item in fields.items()}
+
+
+def _in_gev(name: str, values: np.ndarray, scale: float) -> np.ndarray:
+    """The values of an observable, scaled if it is one that hepgen knows to be in GeV."""
+    in_gev = describe(name).unit == "GeV" or name in ("pt", "mass")
+    return (values * np.float64(scale)).astype(np.float32) if in_gev else values
 
 
 def _physical(
@@ -300,6 +315,10 @@ def _unit(sample: RootSample, tree: Tree) -> str:
         return sample.unit
     physlite = tree.name.rpartition("/")[2] == "CollectionTree" or any(n.endswith("AuxDyn.pt") for n in tree.branches)
     return "MeV" if physlite else "GeV"
+
+
+def _scale(sample: RootSample, tree: Tree) -> float:
+    return 1e-3 if _unit(sample, tree) == "MeV" else 1.0
 
 
 def _doubt_unit(events: Events, tree: Tree, unit: str) -> None:

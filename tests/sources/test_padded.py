@@ -218,7 +218,9 @@ def test_an_event_larger_than_any(tmp_path):
 
 def test_empty_files_among_others(tmp_path, truth, capsys):
     whole = cube(truth, POLAR)
-    full, empty = store(tmp_path / "x.npy", whole), store(tmp_path / "y.npy", whole[:0])
+    full, empty = tmp_path / "x.npy", tmp_path / "y.npy"
+    np.save(full, whole)
+    np.save(empty, whole[:0])
     entry = PaddedSample(source="padded", path=[str(empty), str(full)], fields=POLAR, jets="fat")
     assert sum(map(len, padded.stream(entry))) == EVENTS
     assert capsys.readouterr().err == f"warning: {empty} holds no event\n"

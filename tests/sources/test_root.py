@@ -263,6 +263,25 @@ def test_unit(tmp_path, values, capsys):
     assert "set unit: GeV" in capsys.readouterr().err
 
 
+def test_observables_in_mev(tmp_path, values):
+    """Those that hepgen knows to be in GeV are converted with the momenta; others are as they are."""
+    path = write(tmp_path / "x.root", values)
+    jets = {**JET, "observables": {"msd": "mass", "tau1": "tag", "mine": "mass"}}
+    particles, _, _ = read(path, jet_collection=jets, unit="MeV")
+    same(particles.msd, values["mass"] / 1000)
+    same(particles.tau1, values["tag"])
+    same(particles.mine, values["mass"])
+    columns, truth = table(
+        path,
+        observables={"mjj": "met", "mine": "met"},
+        unit="MeV",
+        truth={"observables": {"mjj": "met", "mine": "met"}},
+    )
+    for level in (columns, truth):
+        np.testing.assert_allclose(level["mjj"], values["met"] / 1000, rtol=1e-6)
+        np.testing.assert_array_equal(level["mine"], values["met"])
+
+
 def test_levels(tmp_path, values):
     path = write(tmp_path / "x.root", values)
     truth = {"particles": {**JET, "where": "tag > 0.5"}, "passed": "met > 20"}

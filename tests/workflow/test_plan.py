@@ -45,7 +45,7 @@ def test_a_replaced_input_file_is_read_again(project):
 
 
 def test_names_of_files_may_be_odd_and_the_frozen_configuration_plans_the_same(empty):
-    """Blanks, brackets, quotes and shell characters in names; a chunk is not remade because the pattern was written out."""
+    """Blanks, brackets, quotes, shell characters; a chunk is not remade because the pattern was written out."""
     for name in ("we $(ird);.csv", "we 'quoted' [1].csv"):
         (empty.root / name).write_text("m\n1\n2\n3\n")
     entry = {"source": "arrays", "path": "we*.csv", "columns": {"mjj": "m"}, "label": 0, "chunks": 2}
