@@ -126,7 +126,7 @@ def observe(
     definition = settings.jets_of(name)
     stamp = provenance(settings, "observe", name)
     kept = observe_file(events, output, definition, observe=observer(settings.samples[name]), provenance=stamp)
-    print(f"{output}: {kept} events")
+    print(f"{output}: {kept} rows")
 
 
 @tagging.command("train")
