@@ -273,7 +273,7 @@ def test_settings_are_checked(store, tmp_path):
         ("x.hdf5", {}, "did you mean '.h5'?"),
         ("x.npz", {"rntuple": True}, "unknown setting of format '.npz' 'rntuple'; known: none"),
         ("x.h5", {"tree": "a"}, "unknown setting of format '.h5' 'tree'"),
-        (paths[0].name, {}, "is one of the files that are to be exported"),
+        (paths[0].name, {}, "is one of the files that are read"),
     ]:
         before = files(tmp_path)
         with pytest.raises(HepgenError) as error:
