@@ -27,7 +27,7 @@ MOST_MEMBERS = 12
 # Weights and scale factors, of which one may be the weight and none is an observable.
 WEIGHING = re.compile(r"weight|wgt|(^|_)(sf|wt|xsec|scalefactor)(_|$)", re.IGNORECASE)
 # What jets' numbers are called elsewhere, and here.
-MEMBERS = {
+NAMES_HERE = {
     "msoftdrop": "msd", "softdrop_mass": "msd", "m_sd": "msd", "sdmass": "msd",
     "nconstituents": "multiplicity", "nconst": "multiplicity", "n_constituents": "multiplicity", "mult": "multiplicity",
 }  # fmt: skip
@@ -318,7 +318,7 @@ def _members(family: dict[str, Any], peek: Peek) -> dict[str, Any]:
     kept: dict[str, str] = {}
     for name in peek.tree.branches:
         rest = as_name(name.removeprefix(prefix)).lower()
-        member = MEMBERS.get(rest, rest)
+        member = NAMES_HERE.get(rest, rest)
         if not prefix or not name.startswith(prefix) or name in family.values() or member in JET_FIELDS:
             continue
         if peek.depth(name) == 2 and ak.all(ak.num(peek.get(name)) == counts) and _varies(ak.flatten(peek.get(name))):
