@@ -19,12 +19,13 @@ SMALLEST = np.finfo(np.float32).tiny
 
 
 @contextmanager
-def readable(path: str | Path, kind: str) -> Iterator[None]:
+def readable(path: str | Path, kind: str, what: str = "") -> Iterator[None]:
     """Turn what a parser raises on a damaged file, which may be nearly anything, into one error.
 
     Args:
         path: The file that is read inside the block.
         kind: What it should be, e.g. ``HepMC``.
+        what: The part of it that is read, if it has parts.
 
     Raises:
         HepgenError: for any exception; those that are a `HepgenError` already pass.
@@ -35,7 +36,7 @@ def readable(path: str | Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-        msg = f"{path}: not a readable {kind} file, perhaps truncated or damaged ({reason})"
+        msg = f"{path}: not a readable {kind} file, perhaps truncated or damaged ({what}{': ' if what else ''}{reason})"
         raise HepgenError(msg) from error
 
 

@@ -3,7 +3,7 @@
 import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -17,6 +17,7 @@ from uproot.interpretation.objects import AsObjects, CannotBeAwkward
 from hepgen.errors import HepgenError
 from hepgen.inputs import check_file, is_remote
 from hepgen.registry import nearest
+from hepgen.sources.files import readable
 
 __all__ = ["MAIN_TREES", "Tree", "list_trees", "open_tree"]
 
@@ -179,28 +180,21 @@ def _open(path: str) -> Iterator[Any]:
     check_file(path)
     # A local file is read without threads, which cost more than they gain where a job has one core.
     local = {"handler": uproot.MultithreadedFileSource, "use_threads": False}
-    try:
-        with _reading(path):
+    with _reading(path):
+        try:
             # As a dictionary, so that a colon in a file's name does not begin the name of a tree.
             file = uproot.open({path: None}, **({} if is_remote(path) else local))
-    except ImportError as error:
-        msg = f"{path}: reading from other hosts needs a package that is not installed; pip install 'hepgen[xrootd]'"
-        raise HepgenError(msg) from error
+        except ImportError as error:
+            msg = (
+                f"{path}: reading from other hosts needs a package that is not installed; pip install 'hepgen[xrootd]'"
+            )
+            raise HepgenError(msg) from error
     with file:
         yield file
 
 
-@contextmanager
-def _reading(path: str, what: str = "") -> Iterator[None]:
-    """Turn whatever uproot raises for damaged files into one error."""
-    try:
-        yield
-    except (HepgenError, ImportError):
-        raise
-    except Exception as error:
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        msg = f"{path}: not a readable ROOT file, perhaps truncated or damaged ({what}{': ' if what else ''}{reason})"
-        raise HepgenError(msg) from error
+def _reading(path: str, what: str = "") -> AbstractContextManager[None]:
+    return readable(path, "ROOT", what)
 
 
 def _tree_keys(file: Any, path: str) -> dict[str, str]:
