@@ -1,6 +1,8 @@
 """Typed configuration: one source of truth for what a run may contain."""
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,6 +10,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -23,12 +26,18 @@ from hepgen.samples import SAMPLES, TAGS, FileSample, Name, PluginSample, Sample
 from hepgen.sources import SOURCES
 
 __all__ = [
+    "Classes",
     "Config",
+    "Constituents",
     "Cut",
+    "Decorrelation",
     "Generation",
     "Images",
     "JetDefinition",
     "Model",
+    "Scan",
+    "Search",
+    "Tagger",
     "Tagging",
     "Training",
     "Unfolding",
@@ -71,6 +80,18 @@ class Images(Strict):
     rotate: bool = Field(True, description="turn the principal axis vertical")
     flip: bool = Field(True, description="bring the hardest quadrant to the upper right corner")
     normalize: bool = Field(True, description="divide by the sum of the pixels")
+    power: PositiveFloat = Field(
+        1.0, le=1, description="exponent of the pixels; below 1 soft radiation counts for more"
+    )
+
+
+class Constituents(Strict):
+    """The hardest constituents of each jet, in the coordinates of its image."""
+
+    number: PositiveInt = Field(40, description="how many are kept; jets with fewer are padded with zeros")
+    center: bool = Field(True, description="shift the pT-weighted centroid to the origin")
+    rotate: bool = Field(True, description="turn the principal axis vertical")
+    flip: bool = Field(True, description="bring the hardest quadrant to the upper right corner")
 
 
 class Training(Strict):
@@ -88,12 +109,57 @@ class Training(Strict):
 
 
 class Model(Strict):
-    """A registered model, what it sees and how it is trained."""
+    """A registered model and how it is trained."""
 
     type: str
-    inputs: list[Name] | Literal["images"] = Field([], description="observables, or 'images' for jet images")
     settings: dict[str, Any] = Field({}, description="keyword arguments of the model's constructor")
     training: Training = Training()
+
+
+class Decorrelation(Strict):
+    """How a tagger's score is made independent of an observable of the background."""
+
+    method: Literal["disco", "adversary", "planing", "quantiles"]
+    observable: Name | None = Field(None, description="what the score must not know; tagging.mass without it")
+    strength: NonNegativeFloat = Field(1.0, description="weight λ of the penalty (disco, adversary)")
+
+
+class Classes(Strict):
+    """Samples that a supervised model learns to tell apart, whatever the labels of their events."""
+
+    background: list[Name] = Field(min_length=1)
+    signal: list[Name] = Field(min_length=1)
+
+
+class Tagger(Model):
+    """A tagger: what it sees, what it learns from and what it gives."""
+
+    inputs: list[Name] | Literal["images", "constituents"] = Field(
+        min_length=1, description="observables, 'images' or 'constituents' of the two leading jets"
+    )
+    preprocessing: Literal["standard", "scale", "unit"] | None = Field(
+        None, description="scaling of the inputs: to mean 0 and deviation 1, to a mean square of 1, or into [0, 1]"
+    )
+    scores: list[Name] = Field([], description="scores to compare, the first one is the tagger's; its own without them")
+    decorrelation: Decorrelation | None = None
+    normal: Literal["background", "signal"] = Field(
+        "background", description="the class that an unsupervised tagger learns; signal is the inverse task"
+    )
+    contamination: float = Field(0.0, ge=0, lt=1, description="share of the other class among the learnt events")
+    events: PositiveInt | None = Field(None, description="how many events of the normal class to learn from, at most")
+    classes: Classes | None = Field(
+        None, description="samples to tell apart in place of labels: 'data' against background, as in CWoLa"
+    )
+
+
+class Scan(Strict):
+    """Trainings of the same taggers with one setting varied."""
+
+    models: list[Name] = Field(min_length=1)
+    vary: str = Field(
+        description="the setting, e.g. contamination, events, decorrelation.strength, settings.latent_dim"
+    )
+    values: list[bool | int | float | str] = Field(min_length=2)
 
 
 class Cut(Strict):
@@ -111,10 +177,32 @@ class Tagging(Strict):
     test_fraction: Fraction = 0.5
     validation_fraction: Fraction = 0.1
     seeds: Seeds = [1, 2, 3]
+    transfer: list[Name] = Field([], description="further signals that are never trained on, to test on")
     images: Images = Images()
+    constituents: Constituents = Constituents()
     cuts: dict[Name, Cut] = {}
-    mass: Name = Field("mjj", description="observable that the scores are profiled against")
-    models: dict[Name, Model]
+    external: dict[Name, str] = Field({}, description="scores of other tools: HDF5 or npz files")
+    mass: Name = Field("mjj", description="observable of the background that no cut should shape")
+    profiles: list[Name] = Field([], description="further observables that the scores are profiled against")
+    models: dict[Name, Tagger]
+    scans: dict[Name, Scan] = {}
+
+    @cached_property
+    def entries(self) -> dict[str, Tagger]:
+        """Everything that is trained: the models, then what the scans make of them."""
+        varied = [
+            point for scan in self.scans for model in self.scans[scan].models for point in self.points(scan, model)
+        ]
+        return self.models | {name: entry for name, _, entry in varied}
+
+    def points(self, scan: str, model: str) -> list[tuple[str, bool | int | float | str, Tagger]]:
+        """Name, value and settings of each training of a model in a scan; the model itself where it has the value."""
+        entry, path = self.models[model], self.scans[scan].vary.split(".")
+        points = []
+        for number, value in enumerate(self.scans[scan].values):
+            changed = _varied(entry, path, value)
+            points.append((model if changed == entry else f"{model}__{scan}_{number}", value, changed))
+        return points
 
 
 class Generation(Strict):
@@ -150,6 +238,22 @@ class Unfolding(Strict):
     methods: dict[Name, UnfoldingMethod]
 
 
+class Search(Strict):
+    """A bump hunt in the mass spectrum that cuts on the taggers leave."""
+
+    mass: Name = Field("mjj", description="the spectrum's observable")
+    taggers: list[Name] = Field(min_length=1, description="models and cuts of the tagging block")
+    efficiencies: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        [1.0, 0.1, 0.01], min_length=1, description="shares of the events that the cuts keep"
+    )
+    injected: list[NonNegativeInt] = Field([0, 50, 100], min_length=1, description="signal events before the cut")
+    bins: PositiveInt = 40
+    range: tuple[float, float] | None = Field(
+        None, description="of the spectrum [GeV]; what the events span without it"
+    )
+    toys: PositiveInt = Field(1000, description="pseudo-experiments of each p-value")
+
+
 class Config(Strict):
     """A whole run."""
 
@@ -162,6 +266,7 @@ class Config(Strict):
     jets: dict[Name, JetDefinition] = {}
     samples: dict[Name, Sample]
     tagging: Tagging | None = None
+    search: Search | None = None
     generation: Generation | None = None
     unfolding: Unfolding | None = None
 
@@ -181,6 +286,17 @@ class Config(Strict):
         """The observables of a sample's table, at detector or at particle level."""
         entry = look_up("sample", sample, self.samples)
         return entry.columns_for(self.jets[entry.jets].number if entry.jets else 0, level)
+
+
+def _varied(entry: Tagger, path: Sequence[str], value: Any) -> Tagger:
+    """A copy of an entry with one of its settings changed."""
+    content = entry.model_dump(mode="json")
+    block = content
+    for key in path[:-1]:
+        block[key] = block[key] or {}
+        block = block[key]
+    block[path[-1]] = value
+    return Tagger.model_validate(content)
 
 
 def load(path: str | Path) -> Config:
@@ -273,6 +389,8 @@ def _check_references(config: Config) -> None:
             _known(f"samples.{name}.jets", "jet definition", sample.jets, config.jets)
     if config.tagging:
         _check_tagging(config, config.tagging)
+    if config.search:
+        _check_search(config, config.search)
     if config.generation:
         _check_samples(config, "generation.sample", [config.generation.sample])
         _check_observables(config, "generation.features", config.generation.features, [config.generation.sample])
@@ -294,25 +412,68 @@ def _check_data_sets(where: str, paths: str | Sequence[str]) -> None:
 
 
 def _check_tagging(config: Config, block: Tagging) -> None:
-    samples = [*block.samples, *block.test]
-    _check_samples(config, "tagging.samples", block.samples)
-    _check_samples(config, "tagging.test", block.test)
+    samples = [*block.samples, *block.test, *block.transfer]
+    for key in ("samples", "test", "transfer"):
+        _check_samples(config, f"tagging.{key}", getattr(block, key))
     if len(set(samples)) < len(samples):
-        msg = "tagging: a sample is listed twice in samples and test; tested events must not be trained on"
+        msg = "tagging: a sample is listed twice in samples, test and transfer; tested events must not be trained on"
         raise HepgenError(msg)
     _check_observables(config, "tagging.mass", [block.mass], samples)
+    _check_observables(config, "tagging.profiles", block.profiles, samples)
     for name, cut in block.cuts.items():
         _check_observables(config, f"tagging.cuts.{name}.observable", [cut.observable], samples)
-        if name in block.models:
-            msg = f"tagging.cuts.{name}: a model has this name too; rename one of them"
+    for name in block.models:
+        _check_tagger(config, f"tagging.models.{name}", block.models[name], samples)
+    for name, scan in block.scans.items():
+        _check_scan(config, f"tagging.scans.{name}", name, scan, samples)
+    kinds = {"models": block.models, "cuts": block.cuts, "external": block.external}
+    for kind, other in combinations(kinds, 2):
+        for name in kinds[kind].keys() & kinds[other].keys():
+            msg = f"tagging.{other}.{name}: one of the {kind} has this name too; rename one of them"
             raise HepgenError(msg)
-    for name, model in block.models.items():
-        _check_model(f"tagging.models.{name}", model.type, model.settings, TAGGERS)
-        if not model.inputs:
-            msg = f"tagging.models.{name}.inputs: name observables, or 'images'"
+
+
+def _check_tagger(config: Config, where: str, entry: Tagger, samples: Sequence[str]) -> None:
+    _check_model(where, entry.type, entry.settings, TAGGERS)
+    if not isinstance(entry.inputs, str):
+        _check_observables(config, f"{where}.inputs", entry.inputs, samples)
+    if entry.decorrelation and entry.decorrelation.observable:
+        _check_observables(config, f"{where}.decorrelation.observable", [entry.decorrelation.observable], samples)
+    if entry.classes:
+        for key in ("background", "signal"):
+            for name in getattr(entry.classes, key):
+                _known(f"{where}.classes.{key}", "sample of tagging.samples", name, config.tagging.samples)
+        if set(entry.classes.background) & set(entry.classes.signal):
+            msg = f"{where}.classes: the same sample is background and signal"
             raise HepgenError(msg)
-        if model.inputs != "images":
-            _check_observables(config, f"tagging.models.{name}.inputs", model.inputs, samples)
+
+
+def _check_scan(config: Config, where: str, name: str, scan: Scan, samples: Sequence[str]) -> None:
+    block = config.tagging
+    for model in scan.models:
+        _known(f"{where}.models", "entry of tagging.models", model, block.models)
+        try:
+            points = block.points(name, model)
+        except (ValidationError, TypeError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is inside a value"
+            msg = f"{where}.vary: {scan.vary!r} of {model!r} cannot take the values {scan.values} ({reason})"
+            raise HepgenError(msg) from error
+        for entry, _, settings in points:
+            _check_tagger(config, where, settings, samples)
+            if entry != model and entry in {**block.models, **block.cuts, **block.external}:
+                msg = f"{where}: its training {entry!r} is called like another entry; rename the scan"
+                raise HepgenError(msg)
+
+
+def _check_search(config: Config, block: Search) -> None:
+    if config.tagging is None:
+        msg = "search: there is no tagging block whose scores could be cut on; add one"
+        raise HepgenError(msg)
+    known = [*config.tagging.models, *config.tagging.cuts]
+    for name in block.taggers:
+        _known("search.taggers", "model or cut of tagging", name, known)
+    tested = config.tagging.test or config.tagging.samples
+    _check_observables(config, "search.mass", [block.mass], tested)
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:

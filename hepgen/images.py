@@ -5,10 +5,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.config import Images
+from hepgen.config import Constituents, Images
 from hepgen.events import wrap_phi
 
-__all__ = ["JetImages"]
+__all__ = ["JetImages", "prepare"]
 
 STEP = 2000
 
@@ -16,7 +16,8 @@ STEP = 2000
 class JetImages:
     """Images of n jets, indexable like a tensor of shape (n, 1, pixels, pixels); the last two axes are η and φ.
 
-    Each jet is shifted, turned and mirrored as the settings say, and its constituents' pT is summed in pixels.
+    Each jet is shifted, turned and mirrored as the settings say, and its constituents' pT is summed in pixels, which
+    are raised to a power last (Finke et al. 2021, arXiv:2104.09051, study such remappings).
     Without `center` the origin is the direction of the jet's momentum. Constituents outside the window are lost.
 
     Args:
@@ -62,7 +63,7 @@ def _pixelate(jets: ak.Array, settings: Images) -> tuple[np.ndarray, np.ndarray,
     owner = np.repeat(np.arange(n), counts)
     flat = ak.flatten(jets)
     pt, eta, phi = (ak.to_numpy(flat[name]).astype(np.float64) for name in ("pt", "eta", "phi"))
-    x, y = _prepare(pt, eta, phi, owner, n, settings)
+    x, y = prepare(pt, eta, phi, owner, n, settings)
     column, row = (np.floor((u / settings.width + 0.5) * settings.pixels).astype(np.int64) for u in (x, y))
     inside = (column >= 0) & (column < settings.pixels) & (row >= 0) & (row < settings.pixels)
     place = (owner * area + column * settings.pixels + row)[inside]
@@ -71,13 +72,23 @@ def _pixelate(jets: ak.Array, settings: Images) -> tuple[np.ndarray, np.ndarray,
     values, owner = dense[filled], filled // area
     if settings.normalize:
         values = values / np.bincount(owner, values, n)[owner]
+    values = values**settings.power
     return np.bincount(owner, minlength=n), filled % area, values
 
 
-def _prepare(
-    pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, owner: np.ndarray, n: int, settings: Images
+def prepare(
+    pt: np.ndarray, eta: np.ndarray, phi: np.ndarray, owner: np.ndarray, n: int, settings: Images | Constituents
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates of the constituents in the image, (η, φ) after the steps that are switched on."""
+    """Coordinates of constituents in their jet's own frame: (η, φ) after the steps that are switched on.
+
+    Args:
+        pt: Of all constituents, shape (m,), one jet after the other; eta and phi alike.
+        eta: Pseudorapidities.
+        phi: Azimuths.
+        owner: The jet, 0 to n − 1, of each constituent.
+        n: Number of jets.
+        settings: The steps.
+    """
 
     def total(values: np.ndarray) -> np.ndarray:
         """Sum over the constituents of each jet."""

@@ -53,9 +53,17 @@ def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[st
 
 
 def _tagger(config: Config, name: str) -> dict[str, Any]:
-    entry = look_up("entry of tagging.models", name, config.tagging.models)
-    unseen = ("cuts", "mass") if entry.inputs == "images" else ("cuts", "mass", "images")
-    return {"model": entry, **_pick(config, "tagging", without=unseen)}
+    """What a tagger's events, inputs and network depend on."""
+    entry = look_up("entry of tagging.models", name, config.tagging.entries)
+    unseen = {"cuts", "external", "mass", "profiles", "transfer", "scans", "images", "constituents"}
+    unseen -= {entry.inputs} if isinstance(entry.inputs, str) else set()
+    used = {"observable": config.tagging.mass} if entry.decorrelation else {}
+    return {"model": entry.model_dump(exclude={"scores"}), **used, **_pick(config, "tagging", without=unseen)}
+
+
+def _scores(config: Config, name: str) -> dict[str, Any]:
+    entry = look_up("entry of tagging.models", name, config.tagging.entries)
+    return {**_tagger(config, name), "scores": entry.scores, "transfer": config.tagging.transfer}
 
 
 def _generator(config: Config, name: str) -> dict[str, Any]:
@@ -84,8 +92,9 @@ _CARDS = {
     "sample": _sample,
     "observe": lambda c, s: {"jets": c.jets_of(s), "rows": _rows(c.samples[s])},
     "tagging_train": _tagger,
-    "tagging_score": _tagger,
-    "tagging_evaluate": lambda c, _: _pick(c, "tagging"),
+    "tagging_score": _scores,
+    "tagging_evaluate": lambda c, _: {**_pick(c, "tagging"), "models": list(c.tagging.models)},
+    "search": lambda c, _: {**_pick(c, "tagging"), "search": c.search},
     "generation_train": _generator,
     "generation_sample": lambda c, _: {"events": c.generation.events},
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
@@ -101,6 +110,7 @@ _STAGE_MODULES = {
     "observe": "hepgen.observables",
     "overview": "hepgen.overview.evaluate",
     "plot": "hepgen.plots.draw",
+    "search": "hepgen.search.evaluate",
     "summary": "hepgen.summary",
 }
 
@@ -114,7 +124,7 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append("hepgen.ready_jets" if config.samples[name].has_jets else "hepgen.jets")
         modules += plugin_modules()
     elif stage in ("tagging_train", "tagging_score"):
-        modules.append(TAGGERS.target(config.tagging.models[name].type)[0])
+        modules.append(TAGGERS.target(config.tagging.entries[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
         modules.append(GENERATORS.target(config.generation.models[name].type)[0])
     elif stage == "unfolding_unfold" and config.unfolding.methods[name].type == "omnifold":

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["MinMax", "Scale", "Standard", "Support"]
+__all__ = ["SCALERS", "MinMax", "Scale", "Scaler", "Standard", "Support", "Unit"]
 
 
 class Scaler(nn.Module):
@@ -58,17 +58,32 @@ class MinMax(Scaler):
 
 
 class Scale(Scaler):
-    """One common factor that makes the root mean square 1: zeros stay zeros, as they must in sparse images."""
+    """One factor for each feature of the last axis: zeros stay zeros, as they must in images and padding.
 
-    def __init__(self) -> None:
-        super().__init__(1)
+    The root mean square becomes 1. With one feature all pixels of an image share the factor.
+    """
 
     def fit(self, x: Tensor) -> "Scale":
-        self.scale.copy_(_nonzero(x.double().square().mean().sqrt()))
+        self.scale.copy_(_nonzero(self._flat(x).square().mean(0).sqrt()))
         return self
 
+    def _flat(self, x: Tensor) -> Tensor:
+        return x.double().reshape(-1, len(self.scale))
+
     def log_jacobian(self, x: Tensor) -> Tensor:
-        return -self.scale.log().expand(len(x)) * x[0].numel()
+        repeats = x[0].numel() // len(self.scale)
+        return super().log_jacobian(x) * repeats
+
+
+class Unit(Scale):
+    """The largest value becomes 1 and the smallest, or 0 where that is smaller, 0: what a cross-entropy needs."""
+
+    def fit(self, x: Tensor) -> "Unit":
+        flat = self._flat(x)
+        low = flat.amin(0).clamp(max=0.0)
+        self.shift.copy_(low)
+        self.scale.copy_(_nonzero(flat.amax(0) - low))
+        return self
 
 
 class Support(Scaler):
@@ -134,3 +149,6 @@ class Support(Scaler):
 
 def _nonzero(scale: Tensor) -> Tensor:
     return torch.where(scale > math.ulp(1.0), scale, 1.0)
+
+
+SCALERS = {"standard": Standard, "scale": Scale, "unit": Unit}

@@ -139,7 +139,7 @@ class PythiaSample(Entry):
     """Events simulated on the spot with Pythia 8 and the parametrised detector."""
 
     source: Literal["pythia"]
-    process: Literal["qcd", "wprime", "zjet"] = Field(description="a process of hepgen.simulation.processes")
+    process: Literal["qcd", "wprime", "zprime", "zjet"] = Field(description="a process of hepgen.simulation.processes")
     events: PositiveInt = Field(description="events that pass the process's selection")
     jets: Name = Field(description="an entry of the jets block")
     settings: list[str] = Field([], description="further Pythia settings, e.g. 'Tune:pp = 14'")

@@ -12,17 +12,26 @@ __all__ = ["ConvAutoencoder", "DenseAutoencoder"]
 
 
 class Autoencoder(nn.Module):
-    """Anomaly score = mean squared error of the reconstruction; subclasses set `encoder` and `decoder`."""
+    """Anomaly score = how badly an event is rebuilt; subclasses set `encoder` and `decoder`."""
 
+    kinds = ("mse",)
     encoder: nn.Module
     decoder: nn.Module
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes of shape (n, latent_dim)."""
+        return self.encoder(x)
+
+    def decode(self, code: Tensor) -> Tensor:
+        """What codes of shape (n, latent_dim) stand for, of the inputs' shape."""
+        return self.decoder(code)
+
     def reconstruct(self, x: Tensor) -> Tensor:
         """What the network makes of inputs of shape (n, *shape), same shape."""
-        return self.decoder(self.encoder(x)).reshape(x.shape)
+        return self.decode(self.encode(x)).reshape(x.shape)
 
-    def score(self, x: Tensor) -> Tensor:
-        """Mean squared error of each event, shape (n,)."""
+    def score(self, x: Tensor, kind: str = "mse") -> Tensor:
+        """The score of one of `kinds` of each event, shape (n,)."""
         return (x - self.reconstruct(x)).square().flatten(1).mean(1)
 
     def loss(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -93,10 +102,13 @@ class ConvAutoencoder(Autoencoder):
         )
         self.to(memory_format=torch.channels_last)
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """Rebuilt images of shape (n, 1, pixels, pixels)."""
-        images = x.contiguous(memory_format=torch.channels_last)
-        return nn.functional.softplus(super().reconstruct(images), beta=10)
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes of shape (n, latent_dim)."""
+        return super().encode(x.contiguous(memory_format=torch.channels_last))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Images of shape (n, 1, pixels, pixels), nowhere negative."""
+        return nn.functional.softplus(super().decode(code), beta=10)
 
 
 def _dense(widths: list[int]) -> list[nn.Module]:

@@ -32,8 +32,10 @@ class PCA(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("components", torch.zeros(components, features))
 
-    def fit(self, x: Tensor, weight: Tensor | None = None) -> "PCA":
+    def fit(self, x: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "PCA":
         """Find the components of data of shape (n, *shape), each event counting by its weight (n,), not negative.
+
+        The solution is exact, so that no seed enters it.
 
         Raises:
             HepgenError: if there are fewer events than components.

@@ -43,7 +43,7 @@ class GradientBoosting:
         self.settings = {"learning_rate": learning_rate, "num_leaves": leaves, "min_data_in_leaf": min_events}
         self.booster: lightgbm.Booster | None = None
 
-    def fit(self, x: Tensor, y: Tensor, weight: Tensor | None = None, seed: int = 1) -> "GradientBoosting":
+    def fit(self, x: Tensor, y: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "GradientBoosting":
         """Learn to tell y = 1 from y = 0, both classes counting the same in total.
 
         Args:

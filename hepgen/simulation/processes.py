@@ -70,6 +70,24 @@ PROCESSES = {
         label=1,
         jet_pt=1200.0,
     ),
+    # Z'(3.5 TeV) → t t̄, both tops to quarks: a second signal, with three prongs in each jet.
+    "zprime": Process(
+        (
+            *COMMON,
+            "Beams:eCM = 13000",
+            "NewGaugeBoson:ffbar2gmZZprime = on",
+            "Zprime:gmZmode = 3",
+            "32:m0 = 3500",
+            "32:mMin = 2000",
+            "32:mMax = 5000",
+            "32:onMode = off",
+            "32:onIfAny = 6",
+            "24:onMode = off",
+            "24:onIfAny = 1 2 3 4 5",
+        ),
+        label=1,
+        jet_pt=1200.0,
+    ),
     "zjet": Process(
         (
             *COMMON,

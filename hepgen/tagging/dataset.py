@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hepgen.config import Config, Model
+from hepgen.config import Config, Tagger
+from hepgen.constituents import JetConstituents
 from hepgen.errors import HepgenError
 from hepgen.images import JetImages
-from hepgen.preprocessing import Scale, Scaler, Standard
+from hepgen.preprocessing import SCALERS, Scaler
 from hepgen.provenance import seed_for
 from hepgen.table import Table, read_tables
 from hepgen.training import Indexable
 
-__all__ = ["LEADING", "held_out_samples", "load", "make_scaler", "raw_inputs", "scaled", "split"]
+__all__ = ["LEADING", "columns_of", "held_out_samples", "load", "make_scaler", "raw_inputs", "scaled", "split"]
 
 Part = Literal["train", "validation", "test"]
 LEADING = 2
@@ -28,15 +29,20 @@ def held_out_samples(config: Config) -> list[str]:
     return config.tagging.test or config.tagging.samples
 
 
+def columns_of(entry: Tagger) -> list[str]:
+    """The observables that a tagger reads, none where it looks into the jets."""
+    return [] if isinstance(entry.inputs, str) else entry.inputs
+
+
 def split(config: Config, sample: str, events: int) -> dict[Part, np.ndarray]:
     """Ascending event numbers of a sample's three parts.
 
     They depend on the configuration's seed, the sample's name and size only: all models and all trainings see the
     same events. `tagging.test_fraction` is held out, and `tagging.validation_fraction` of the remainder steers
-    the training; where `tagging.test` names samples of their own, those are tested on entirely.
+    the training; samples of `tagging.test` and `tagging.transfer` are tested on entirely.
     """
     tagging = config.tagging
-    if sample in tagging.test:
+    if sample in (*tagging.test, *tagging.transfer):
         return {"train": np.arange(0), "validation": np.arange(0), "test": np.arange(events)}
     held_out = 0 if tagging.test else round(events * tagging.test_fraction)
     validation = round((events - held_out) * tagging.validation_fraction)
@@ -58,44 +64,58 @@ def load(
     Args:
         config: The run's configuration.
         paths: Observable files by sample; samples that have no events in `parts` need not be given.
-        columns: Observables to keep; ``label`` and ``weight`` (1 where there is none) are always kept.
-        parts: Of ``train``, ``validation`` and ``test``.
+        columns: Observables to keep; ``label`` and ``weight`` (1 where there is none) are always kept, beside
+            ``sample`` and ``event``: the number of the sample in its list, and the event's in the sample.
+        parts: Of ``train``, ``validation`` and ``test``; the test part ends with the samples of `tagging.transfer`.
         constituents: Whether to read the jets' constituents too.
 
     Raises:
         HepgenError: if files, a column or a label are missing, a value or weight is unusable, or a part is empty.
     """
-    names = held_out_samples(config) if set(parts) == {"test"} else config.tagging.samples
+    tested = [*held_out_samples(config), *config.tagging.transfer]
+    names = tested if set(parts) == {"test"} else config.tagging.samples
     pieces: dict[Part, list[Table]] = {part: [] for part in parts}
-    for sample in names:
+    for number, sample in enumerate(names):
         if not paths.get(sample):
             msg = f"tagging: no observables of sample {sample!r} were given; given are {', '.join(paths) or 'none'}"
             raise HepgenError(msg)
-        table = _prune(sample, read_tables(paths[sample], constituents=constituents), columns)
+        table = _prune(sample, number, read_tables(paths[sample], constituents=constituents), columns)
         numbers = split(config, sample, len(table))
         for part in parts:
             pieces[part].append(table[numbers[part]])
     return [_join(part, tables) for part, tables in pieces.items()]
 
 
-def raw_inputs(config: Config, model: Model, table: Table) -> Indexable:
-    """What a model sees: observables of shape (n, d), or images of the leading jets, then of the subleading ones.
+def raw_inputs(config: Config, entry: Tagger, table: Table) -> Indexable:
+    """What a tagger sees: observables of shape (n, d), or the leading jets of all events, then the subleading ones.
 
     Raises:
-        HepgenError: if the events do not keep two jets to make images of.
+        HepgenError: if the events do not keep two jets to look into, or a jet is empty.
     """
-    if model.inputs != "images":
-        return torch.from_numpy(table.matrix(model.inputs))
+    if not isinstance(entry.inputs, str):
+        return torch.from_numpy(table.matrix(entry.inputs))
     if len(table.constituents) < LEADING:
         kept = len(table.constituents)
-        msg = f"tagging: images are made of the two leading jets; these events keep {kept}; set jets.<name>.number to 2"
-        raise HepgenError(msg)
-    return JetImages(ak.concatenate(table.constituents[:LEADING]), config.tagging.images)
+        msg = f"tagging: {entry.inputs} are made of the two leading jets; these events keep {kept}"
+        raise HepgenError(f"{msg}; set jets.<name>.number to 2")
+    jets = ak.concatenate(table.constituents[:LEADING])
+    empty = int(ak.sum(ak.num(jets) == 0))
+    if empty:
+        msg = f"tagging: {empty} of {len(jets)} jets have no constituents, so {entry.inputs} cannot be made of them"
+        raise HepgenError(f"{msg}; raise jets.<name>.pt_min, or read events that keep their particles")
+    if entry.inputs == "images":
+        return JetImages(jets, config.tagging.images)
+    return JetConstituents(jets, config.tagging.constituents)
 
 
-def make_scaler(model: Model) -> Scaler:
-    """The preprocessing of a model's inputs, not yet fitted."""
-    return Scale() if model.inputs == "images" else Standard(len(model.inputs))
+def make_scaler(entry: Tagger) -> Scaler:
+    """The preprocessing of a tagger's inputs, not yet fitted."""
+    features = {"images": 1, "constituents": 3}.get(entry.inputs) if isinstance(entry.inputs, str) else None
+    kind = entry.preprocessing or ("scale" if features else "standard")
+    if features and kind == "standard":
+        msg = f"tagging: preprocessing 'standard' would shift the empty pixels and padding of {entry.inputs}"
+        raise HepgenError(f"{msg}; take scale or unit")
+    return SCALERS[kind](features or len(entry.inputs))
 
 
 def scaled(inputs: Indexable, scaler: Scaler) -> Indexable:
@@ -117,8 +137,8 @@ class Lazy:
         return self.scaler(self.rows[index])
 
 
-def _prune(sample: str, table: Table, names: Iterable[str]) -> Table:
-    """The named columns with label and weight."""
+def _prune(sample: str, number: int, table: Table, names: Iterable[str]) -> Table:
+    """The named columns with label, weight and where each event comes from."""
     if "label" not in table.columns:
         advice = f"set samples.{sample}.label to 0 or 1, or let its source give one"
         msg = f"tagging: sample {sample!r} has no label column; {advice}"
@@ -136,6 +156,8 @@ def _prune(sample: str, table: Table, names: Iterable[str]) -> Table:
     columns = {name: table.columns[name] for name in names}
     columns["label"] = table.columns["label"].astype(np.int8)
     columns["weight"] = table.weights(f"tagging: sample {sample!r}")
+    columns["sample"] = np.full(len(table), number, dtype=np.int16)
+    columns["event"] = np.arange(len(table))
     return Table(columns, {}, table.constituents)
 
 

@@ -84,7 +84,7 @@ def _read(config: Config, score_files: list[Path], events: int) -> dict[str, Res
     results: dict[str, Results] = defaultdict(Results)
     for path in score_files:
         with open_h5(path, KIND) as file:
-            score, name = file["score"][:], file.attrs["name"]
+            score, name = next(iter(file["score"].values()))[:], file.attrs["name"]
             if len(score) != events:
                 msg = f"{path}: {len(score)} scores for {events} test events; score them again"
                 raise HepgenError(msg)
@@ -94,14 +94,16 @@ def _read(config: Config, score_files: list[Path], events: int) -> dict[str, Res
             for part, losses in json.loads(file.attrs["history"]).items():
                 found.history[part].append(losses)
             if file.attrs["seed"] == config.tagging.seeds[0]:
-                images = file.get("images", {})
-                found.images = {kind: {key: data[:] for key, data in group.items()} for kind, group in images.items()}
-    for name in config.tagging.models:
+                images = {kind: file.get(f"images/{kind}", {}) for kind in ("background", "signal")}
+                found.images = {
+                    kind: {k: data[:] for k, data in group.items()} for kind, group in images.items() if group
+                }
+    for name in config.tagging.entries:
         missing = sorted(set(config.tagging.seeds) - set(results[name].scores))
         if missing:
             msg = f"tagging: no scores of model {name!r}, seed {missing[0]}; run the scoring first"
             raise HepgenError(msg)
-    return {name: results[name] for name in config.tagging.models}
+    return {name: results[name] for name in config.tagging.entries}
 
 
 def _all_scores(config: Config, results: dict[str, Results], table: Table) -> dict[str, np.ndarray]:

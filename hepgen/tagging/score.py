@@ -1,7 +1,6 @@
 """Score the held-out events with a trained tagger."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,95 +11,99 @@ from torch import Tensor, nn
 
 from hepgen.config import Config
 from hepgen.errors import HepgenError
-from hepgen.models import TAGGERS
-from hepgen.models.files import load_model
 from hepgen.plan import provenance
-from hepgen.preprocessing import Scaler
-from hepgen.registry import look_up
 from hepgen.storage import create_h5
-from hepgen.tagging.dataset import load, make_scaler, raw_inputs, scaled
+from hepgen.table import Table
+from hepgen.tagging.dataset import columns_of, load, raw_inputs, scaled
+from hepgen.tagging.decorrelation import observable_of
+from hepgen.tagging.taggers import BATCH, Trained, in_batches, load_tagger
 from hepgen.training import Indexable, pick_device
 
 __all__ = ["KIND", "score"]
 
 KIND = "scores"
-BATCH = 4096
 EXAMPLES = 2
+LATENT_EVENTS = 4000
+STEPS = 7
 
 
 def score(
     config: Config, model_file: Path, paths: dict[str, list[Path]], output: Path, device: str = "auto"
 ) -> np.ndarray:
-    """Write the anomaly scores of the test events, in canonical order, and return them, shape (n,).
+    """Write the anomaly scores of the test events, in canonical order; returns those of the first kind, shape (n,).
 
-    An event's score is the mean over its jets for a model that sees jet images. For those the file also holds the
-    mean image of background and signal, and the first two events of each with their reconstruction.
+    An event's score is the mean over its jets for a model that looks into jets. For models with a code the file also
+    holds codes of some events; for those that see images, mean images, examples and their reconstruction.
 
     Raises:
         HepgenError: if the model file is damaged or not of this configuration, or a score is not finite.
     """
-    parts, card = load_model(model_file)
-    entry = look_up("entry of tagging.models", card["name"], config.tagging.models)
-    images = card["inputs"] == "images"
-    (table,) = load(config, paths, [] if images else card["inputs"], ("test",), constituents=images)
-    scaler = make_scaler(entry)
-    scaler.load_state_dict(parts["preprocessing"])
-    network = TAGGERS.load(card["type"])(tuple(card["shape"]), **card["settings"])
-    network.load_state_dict(parts["model"])
+    tagger = load_tagger(config, model_file)
+    entry, card = tagger.entry, tagger.card
+    observable = observable_of(config, entry)
+    columns = [*columns_of(entry), *([observable] if tagger.rank else [])]
+    (table,) = load(config, paths, columns, ("test",), constituents=isinstance(entry.inputs, str))
     where = pick_device(device)
-    if isinstance(network, nn.Module):
-        network.to(where).eval()
-    inputs = scaled(raw_inputs(config, entry, table), scaler)
-    scores = _in_batches(network.score, inputs, where).reshape(-1, len(table)).mean(0)
-    if not np.isfinite(scores).all():
-        msg = f"{card['name']}, seed {card['seed']}: {np.sum(~np.isfinite(scores))} scores are not finite"
-        raise HepgenError(f"{msg}; did the training diverge?")
+    if isinstance(tagger.network, nn.Module):
+        tagger.network.to(where)
+    inputs = scaled(raw_inputs(config, entry, table), tagger.scaler)
+    scores = {kind: _of_events(tagger, inputs, table, kind, observable, where) for kind in entry.scores or [""]}
     with create_h5(output, KIND, provenance(config, "tagging_score", card["name"])) as file:
-        _write(file, scores, card)
-        if images:
-            _write_images(file, inputs, table.columns["label"], scaler, lambda x: _rebuild(network, x, where))
-    return scores
+        for kind, values in scores.items():
+            file.create_dataset(f"score/{kind or 'default'}", data=values, track_times=False)
+        for name in ("name", "seed", "supervised"):
+            file.attrs[name] = card[name]
+        file.attrs["history"] = json.dumps(card["history"])
+        if hasattr(tagger.network, "encode"):
+            _write_latent(file, tagger.network, inputs, table.columns["label"], where)
+        if entry.inputs == "images":
+            _write_images(file, tagger, inputs, table.columns["label"], where)
+    return next(iter(scores.values()))
 
 
-def _in_batches(function: Callable[[Tensor], Tensor], inputs: Indexable, device: torch.device) -> np.ndarray:
-    with torch.no_grad():
-        batches = torch.arange(len(inputs)).split(BATCH)
-        return torch.cat([function(inputs[index].to(device)).cpu() for index in batches]).numpy().astype(np.float32)
+def _of_events(
+    tagger: Trained, inputs: Indexable, table: Table, kind: str, observable: str, device: torch.device
+) -> np.ndarray:
+    """Finite scores of one kind, shape (n,): the mean over jets, decorrelated if the tagger is."""
+    scores = tagger.scores(inputs, kind, device).reshape(-1, len(table)).mean(0)
+    if not np.isfinite(scores).all():
+        msg = f"{tagger.card['name']}, seed {tagger.card['seed']}: {np.sum(~np.isfinite(scores))} scores"
+        raise HepgenError(f"{msg} are not finite; did the training diverge?")
+    if tagger.rank is None:
+        return scores
+    mass = table.columns[observable].astype(np.float64)
+    return tagger.rank(torch.from_numpy(scores), torch.from_numpy(mass)).numpy()
 
 
-def _write(file: h5py.File, scores: np.ndarray, card: dict[str, Any]) -> None:
-    file.create_dataset("score", data=scores, track_times=False)
-    for name in ("name", "seed", "supervised"):
-        file.attrs[name] = card[name]
-    file.attrs["history"] = json.dumps(card["history"])
+def _write_latent(file: h5py.File, network: Any, inputs: Indexable, label: np.ndarray, device: torch.device) -> None:
+    """Codes of evenly chosen events (of their leading jets), with their labels; KL per dimension where there is one."""
+    some = np.unique(np.linspace(0, len(label) - 1, min(len(label), LATENT_EVENTS)).astype(np.int64))
+    rows = inputs[torch.from_numpy(some)]
+    latent = {"code": in_batches(network.encode, rows, device), "label": label[some]}
+    if hasattr(network, "divergence"):
+        latent["divergence"] = in_batches(network.divergence, rows, device)
+    for key, values in latent.items():
+        file.create_dataset(f"latent/{key}", data=values, track_times=False)
 
 
-def _rebuild(network: Any, inputs: Tensor, device: torch.device) -> Tensor | None:
-    """Reconstructed inputs, if the model makes any."""
-    if not hasattr(network, "reconstruct"):
-        return None
-    return torch.from_numpy(_in_batches(network.reconstruct, inputs, device))
+def _write_images(file: h5py.File, tagger: Trained, inputs: Indexable, label: np.ndarray, device: torch.device) -> None:
+    """Of the leading jets, before scaling: mean image and examples of each class, and what the model makes of them."""
 
+    def write(name: str, images: Tensor) -> None:
+        values = tagger.scaler.inverse(images).float().numpy().squeeze(-3)
+        file.create_dataset(f"images/{name}", data=values, track_times=False)
 
-def _write_images(
-    file: h5py.File,
-    inputs: Indexable,
-    label: np.ndarray,
-    scaler: Scaler,
-    rebuild: Callable[[Tensor], Tensor | None],
-) -> None:
-    """Mean image of the leading jet per class, and examples with what the model makes of them, before scaling."""
+    network, examples = tagger.network, []
     for value, name in ((0, "background"), (1, "signal")):
         leading = torch.from_numpy(np.flatnonzero(label == value))
         if len(leading) == 0:
             continue
-        examples = inputs[leading[:EXAMPLES]]
-        shown = {
-            "mean": sum(inputs[index].double().sum(0) for index in leading.split(BATCH)) / len(leading),
-            "input": examples,
-            "reconstruction": rebuild(examples),
-        }
-        for key, images in shown.items():
-            if images is not None:
-                values = scaler.inverse(images).float().numpy().squeeze(-3)
-                file.create_dataset(f"images/{name}/{key}", data=values, track_times=False)
+        examples.append(inputs[leading[:EXAMPLES]])
+        write(f"{name}/mean", sum(inputs[index].double().sum(0) for index in leading.split(BATCH)) / len(leading))
+        write(f"{name}/input", examples[-1])
+        if hasattr(network, "reconstruct"):
+            write(f"{name}/reconstruction", torch.from_numpy(in_batches(network.reconstruct, examples[-1], device)))
+    if hasattr(network, "encode") and len(examples) == 2:
+        ends = [torch.from_numpy(in_batches(network.encode, example[:1], device)) for example in examples]
+        path = torch.cat([torch.lerp(*ends, step / (STEPS - 1)) for step in range(STEPS)])
+        write("interpolation", torch.from_numpy(in_batches(network.decode, path, device)))

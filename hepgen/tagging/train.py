@@ -9,23 +9,24 @@ import torch
 from torch import Tensor
 
 from hepgen import training
-from hepgen.config import Config, Model
+from hepgen.config import Config, Tagger
 from hepgen.errors import HepgenError
-from hepgen.models import TAGGERS
 from hepgen.models.files import save_model
 from hepgen.plan import provenance
 from hepgen.preprocessing import Scaler
-from hepgen.provenance import digest
+from hepgen.provenance import digest, seed_for
 from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.table import Table
-from hepgen.tagging.dataset import load, make_scaler, raw_inputs, scaled
+from hepgen.tagging import decorrelation
+from hepgen.tagging.dataset import columns_of, load, make_scaler, raw_inputs, scaled
+from hepgen.tagging.taggers import build, in_batches, is_supervised
 from hepgen.training import Indexable
 
 __all__ = ["train"]
 
-# Enough images to fix their common scale.
-SCALE_IMAGES = 4096
+# Enough events to fix a scale, and the moments of residuals and codes.
+SOME = 8192
 
 
 def train(
@@ -33,60 +34,114 @@ def train(
 ) -> training.History:
     """Train the named model and write it with its preprocessing; returns the losses of every epoch.
 
-    Unsupervised models see background (label 0) only. A running training keeps its state beside the output, in
-    ``<output>.checkpoint``, and goes on from there when it is started again.
+    Unsupervised models see one class only, background unless the entry says otherwise. A running training keeps its
+    state beside the output, in ``<output>.checkpoint``, and goes on from there when it is started again.
 
     Raises:
-        HepgenError: if the model or its inputs are unknown, events are missing or the training diverges.
+        HepgenError: if the model or its inputs are unknown, events are missing, the training diverges, or what it
+            learnt gives all events one score.
     """
-    entry = look_up("entry of tagging.models", model, config.tagging.models)
-    network_class = TAGGERS.load(entry.type)
-    supervised = getattr(network_class, "supervised", False)
-    tables = _tables(config, entry, paths, supervised)
+    entry = look_up("entry of tagging.models", model, config.tagging.entries)
+    supervised = is_supervised(entry)
+    tables = [
+        decorrelation.planed(config, entry, table) for table in _tables(config, model, entry, paths, supervised, seed)
+    ]
     inputs = [raw_inputs(config, entry, table) for table in tables]
-    scaler = _fit_scaler(entry, inputs[0])
-    data, validation = (_arrays(scaled(x, scaler), t, supervised) for x, t in zip(inputs, tables, strict=True))
+    scaler = make_scaler(entry).fit(inputs[0] if isinstance(inputs[0], Tensor) else _some(inputs[0]))
+    inputs = [scaled(x, scaler) for x in inputs]
+    data, validation = (_arrays(x, t, supervised) for x, t in zip(inputs, tables, strict=True))
     shape = tuple(data[0][torch.arange(1)].shape[1:])
     torch.manual_seed(seed)
-    network = network_class(shape, **entry.settings)
+    network = build(model, entry, shape)
     stamp = provenance(config, "tagging_train", model)
     checkpoint = Path(f"{output}.checkpoint")
     events = checksum(chain.from_iterable(paths.values()))
     history = training.History()
+    where = training.pick_device(device)
     if hasattr(network, "loss"):
-        network.to(training.pick_device(device))
+        rows = [len(x) for x in inputs]
+        pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
         history = training.train(
-            network, data, validation, settings=entry.training, seed=seed,
+            pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed, method=method,
             checkpoint=checkpoint, card=digest([stamp, seed, events]), name=f"{model}, seed {seed}",
         )  # fmt: skip
     else:
-        _fit(network, data, seed, supervised)
+        decorrelation.refuse_in_training(model, entry)
+        _fit(network, data, seed)
+    if hasattr(network, "calibrate"):
+        network.calibrate(_some(inputs[0]).to(where))
+    _refuse_constant(model, entry, network, inputs[1], where)
+    parts = {"model": network, "preprocessing": scaler}
+    parts |= decorrelation.after_training(config, entry, network, inputs[0], tables[0], where)
     card = {"name": model, "seed": seed, "shape": shape, "supervised": supervised, **entry.model_dump(mode="json")}
     card["history"] = {"train": history.train, "validation": history.validation}
-    save_model(output, {"model": network, "preprocessing": scaler}, card, stamp)
+    save_model(output, parts, card, stamp)
     checkpoint.unlink(missing_ok=True)
     return history
 
 
-def _tables(config: Config, entry: Model, paths: dict[str, list[Path]], supervised: bool) -> list[Table]:
-    """Events to train and to validate on."""
-    images = entry.inputs == "images"
-    parts = load(config, paths, [] if images else entry.inputs, ("train", "validation"), constituents=images)
+def _tables(
+    config: Config, model: str, entry: Tagger, paths: dict[str, list[Path]], supervised: bool, seed: int
+) -> list[Table]:
+    """Events to train and to validate on; `label` is the class that a supervised model is to give them."""
+    columns = {*columns_of(entry), *([decorrelation.observable_of(config, entry)] if entry.decorrelation else [])}
+    parts = load(config, paths, sorted(columns), ("train", "validation"), constituents=isinstance(entry.inputs, str))
     if supervised:
-        return parts
-    background = [table[table.columns["label"] == 0] for table in parts]
-    if not all(len(table) for table in background):
-        msg = "tagging: no background events (label 0) to train on; add a background sample to tagging.samples"
+        for key in ("normal", "contamination", "events"):
+            if getattr(entry, key) != type(entry).model_fields[key].default:
+                msg = f"tagging.models.{model}.{key}: is for models that learn one class; {entry.type} learns two"
+                raise HepgenError(msg)
+        return [_in_classes(config, entry, table) for table in parts] if entry.classes else parts
+    if entry.classes:
+        msg = f"tagging.models.{model}.classes: {entry.type} learns one class only; give classes to supervised models"
         raise HepgenError(msg)
-    return background
+    share = 1.0 if entry.events is None else entry.events / _count(parts[0], entry)
+    return [
+        _learnt(table, entry, share, seed_for(config.seed, "tagging", part, seed))
+        for part, table in zip(("train", "validation"), parts, strict=True)
+    ]
 
 
-def _fit_scaler(entry: Model, inputs: Indexable) -> Scaler:
-    scaler = make_scaler(entry)
-    if isinstance(inputs, Tensor):
-        return scaler.fit(inputs)
-    some = np.linspace(0, len(inputs) - 1, min(len(inputs), SCALE_IMAGES)).astype(np.int64)
-    return scaler.fit(inputs[torch.from_numpy(some)])
+def _in_classes(config: Config, entry: Tagger, table: Table) -> Table:
+    """The events of the samples that make the two classes, these as their labels."""
+    numbers = [
+        [config.tagging.samples.index(name) for name in names]
+        for names in (entry.classes.background, entry.classes.signal)
+    ]
+    sample = table.columns["sample"]
+    kept = table[np.isin(sample, numbers[0] + numbers[1])]
+    label = np.isin(kept.columns["sample"], numbers[1]).astype(np.int8)
+    return Table({**kept.columns, "label": label}, {}, kept.constituents)
+
+
+def _count(table: Table, entry: Tagger) -> int:
+    return max(1, int(np.sum(table.columns["label"] == (entry.normal == "signal"))))
+
+
+def _learnt(table: Table, entry: Tagger, share: float, seed: int) -> Table:
+    """The events that an unsupervised model learns: a share of the normal class, and some of the other.
+
+    Raises:
+        HepgenError: if there are not enough.
+    """
+    normal = int(entry.normal == "signal")
+    rng = np.random.default_rng(seed)
+    kept, other = (rng.permutation(np.flatnonzero(table.columns["label"] == value)) for value in (normal, 1 - normal))
+    kept = kept[: max(1, round(min(share, 1.0) * len(kept)))]
+    if len(kept) == 0:
+        msg = f"tagging: no {entry.normal} events (label {normal}) to train on; add such a sample to tagging.samples"
+        raise HepgenError(msg)
+    wanted = round(entry.contamination / (1 - entry.contamination) * len(kept))
+    if wanted > len(other):
+        msg = f"tagging: a contamination of {entry.contamination:g} takes {wanted} events of the other class"
+        raise HepgenError(f"{msg}; there are {len(other)} among the training events")
+    return table[np.sort(np.concatenate([kept, other[:wanted]]))]
+
+
+def _some(inputs: Indexable) -> Tensor:
+    """Evenly chosen inputs."""
+    some = np.linspace(0, len(inputs) - 1, min(len(inputs), SOME)).astype(np.int64)
+    return inputs[torch.from_numpy(some)]
 
 
 def _arrays(inputs: Indexable, table: Table, supervised: bool) -> list[Indexable]:
@@ -98,12 +153,23 @@ def _arrays(inputs: Indexable, table: Table, supervised: bool) -> list[Indexable
     return [inputs, *(torch.from_numpy(np.tile(column, repeats)).float() for column in columns)]
 
 
-def _fit(network: Any, data: list[Indexable], seed: int, supervised: bool) -> None:
+def _refuse_constant(model: str, entry: Tagger, network: Any, inputs: Indexable, device: torch.device) -> None:
+    """Raise `HepgenError` if a trained model gives all events the same score."""
+    scores = in_batches(network.score, _some(inputs), device)
+    if not np.isfinite(scores).all():
+        msg = f"{model}: {np.sum(~np.isfinite(scores))} of {len(scores)} validation scores are not finite"
+        raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
+    if len(scores) > 1 and np.ptp(scores) <= 1e-6 * np.abs(scores).max():
+        cause = (
+            "the adversary has won: lower decorrelation.strength"
+            if entry.decorrelation and entry.decorrelation.method in ("adversary", "disco")
+            else "are its inputs constant?"
+        )
+        msg = f"{model}: after the training all {len(scores)} validation scores equal {scores[0]:g}; {cause}"
+        raise HepgenError(msg)
+
+
+def _fit(network: Any, data: list[Indexable], seed: int) -> None:
     """Fit an estimator that is not trained by batches."""
     x, *rest = data
-    if not isinstance(x, Tensor):
-        x = x[torch.arange(len(x))]
-    if supervised:
-        network.fit(x, *rest, seed=seed)
-    else:
-        network.fit(x, *rest)
+    network.fit(x if isinstance(x, Tensor) else x[torch.arange(len(x))], *rest, seed=seed)

@@ -41,7 +41,7 @@ def any_of(names):
 
 
 def names_in(block, key):
-    """The entries of an analysis's models or methods; none where the analysis is switched off."""
+    """The entries of an analysis's models or methods, or of all that is trained; none where it is switched off."""
     settings = getattr(CONFIG, block)
     return list(getattr(settings, key)) if settings else []
 
@@ -129,7 +129,9 @@ def training_samples():
 
 def test_samples():
     """The samples that the taggers are tested on."""
-    return CONFIG.tagging.test or CONFIG.tagging.samples if CONFIG.tagging else []
+    if not CONFIG.tagging:
+        return []
+    return [*(CONFIG.tagging.test or CONFIG.tagging.samples), *CONFIG.tagging.transfer]
 
 
 def generation_samples():

@@ -9,7 +9,7 @@ rule tagging_train:
     benchmark:
         f"{OUT}/benchmarks/tagging_train/{{model}}/{{seed}}.tsv"
     wildcard_constraints:
-        model=any_of(names_in("tagging", "models")),
+        model=any_of(names_in("tagging", "entries")),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -34,7 +34,7 @@ rule tagging_score:
     log:
         f"{OUT}/logs/tagging_score/{{model}}/{{seed}}.log",
     wildcard_constraints:
-        model=any_of(names_in("tagging", "models")),
+        model=any_of(names_in("tagging", "entries")),
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -53,7 +53,7 @@ rule tagging_score:
 rule tagging_evaluate:
     input:
         tables=tables(*test_samples()),
-        scores=trainings("tagging", "models", "scores/{model}/{seed}.h5"),
+        scores=trainings("tagging", "entries", "scores/{model}/{seed}.h5"),
     output:
         metrics=f"{OUT}/tagging/metrics.json",
         figures=figures("tagging", form="json"),
