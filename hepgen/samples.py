@@ -177,12 +177,22 @@ class ArraysSample(FileSample):
         min_length=1, description="observable name: column index, column name or both with a scale"
     )
     label: Label | None = Field(None, description="label of all events, for a table without a label column")
+    cut: Formula | None = Field(
+        None, description="which events to use at all: a condition on `columns`, and on `row`, counted from 0 in a file"
+    )
 
     @validator(mode="after")
     def _one_label(self) -> "ArraysSample":
         if "label" in self.columns and self.label is not None:
             msg = "`label` is given both as a column and for all events; remove one of the two"
             raise ValueError(msg)
+        return self
+
+    @validator(mode="after")
+    def _known_cut(self) -> "ArraysSample":
+        known = {"row", *self.columns}
+        for name in Expression(self.cut).names - known if self.cut else ():
+            raise ValueError(f"cut: {unknown_name('column', name, known)}")
         return self
 
     @property

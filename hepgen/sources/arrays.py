@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hepgen.errors import HepgenError
+from hepgen.expressions import Expression
 from hepgen.inputs import Part, parts_of
 from hepgen.registry import unknown_name
 from hepgen.samples import ArraysSample, Column
@@ -77,9 +78,24 @@ def _read_part(part: Part, columns: dict[str, Column], sample: ArraysSample) -> 
 
 def _table(block: Block, columns: dict[str, Column], sample: ArraysSample, path: Path, first: int) -> Table:
     values = {name: _values(name, column, block[column.column], path, first) for name, column in columns.items()}
+    rows = first + np.arange(len(next(iter(values.values()))))
     if sample.label is not None:
-        values["label"] = np.full(len(next(iter(values.values()))), sample.label, np.int8)
-    return Table(values)
+        values["label"] = np.full(len(rows), sample.label, np.int8)
+    table = Table(values)
+    return table if sample.cut is None else table[_passing(sample.cut, {"row": rows, **values}, path)]
+
+
+def _passing(cut: str, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """Which rows fulfil a condition."""
+    try:
+        value = np.asarray(Expression(cut)(columns))
+    except HepgenError as error:
+        msg = f"{path}: cut: {error}"
+        raise HepgenError(msg) from error
+    if value.dtype != bool or value.shape != columns["row"].shape:
+        msg = f"{path}: cut {cut!r} says neither yes nor no of each row; write a condition, e.g. label == 0"
+        raise HepgenError(msg)
+    return value
 
 
 def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int) -> np.ndarray:

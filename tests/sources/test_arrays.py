@@ -1,10 +1,13 @@
 """Tables of observables: every format gives the same columns, and bad ones a clear error."""
 
+import re
+
 import h5py
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from hepgen.errors import HepgenError
 from hepgen.samples import ArraysSample
@@ -117,6 +120,30 @@ def test_reads_the_cathode_arrays(reference):
 def test_label_of_all_rows(tmp_path, values):
     npy(tmp_path / "x.npy", values)
     assert read(tmp_path / "x.npy", {"mass_j1": 0}, label=1)["label"].sum() == len(values)
+
+
+def test_a_cut_and_its_opposite_share_the_rows(tmp_path, monkeypatch, values):
+    """By the number of the row and by columns, whatever the batches and chunks."""
+    monkeypatch.setattr(arrays, "STEP", 7)
+    npy(tmp_path / "x.npy", values)
+    columns, cut = {"mass_j1": {"column": 0, "scale": 1000}, "label": 2}, "(row < 50) & (label == 0) & (mass_j1 > 300)"
+    expected = (np.arange(90) < 50) & (values[:, 2] == 0) & (values[:, 0] > 0.3)
+    assert 0 < expected.sum() < 50
+    for chosen, rows in {cut: expected, f"~({cut})": ~expected}.items():
+        parts = [read(tmp_path / "x.npy", columns, chunk, cut=chosen, chunks=3)["mass_j1"] for chunk in range(3)]
+        np.testing.assert_array_equal(np.concatenate(parts), (1000 * values[rows, 0]).astype(np.float32))
+
+
+@pytest.mark.parametrize("cut", ["mass_j1 + 1", "1 < 2"])
+def test_a_cut_is_a_condition_on_each_row(tmp_path, values, cut):
+    npy(tmp_path / "x.npy", values)
+    with pytest.raises(HepgenError, match=f"x.npy: cut '{re.escape(cut)}' says neither yes nor no of each row"):
+        read(tmp_path / "x.npy", {"mass_j1": 0}, cut=cut)
+
+
+def test_a_cut_knows_the_columns(tmp_path):
+    with pytest.raises(ValidationError, match=r"cut: unknown column .mas. \(did you mean"):
+        sample(tmp_path / "x.npy", {"mass_j1": 0}, cut="mas > 1")
 
 
 @pytest.mark.parametrize(
