@@ -30,6 +30,7 @@ wildcard_constraints:
 
 include: "workflow/rules/samples.smk"
 include: "workflow/rules/tagging.smk"
+include: "workflow/rules/search.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/unfolding.smk"
 include: "workflow/rules/report.smk"
@@ -40,6 +41,7 @@ localrules:
     fetch,
     samples,
     tagging,
+    search,
     generation,
     unfolding,
 
@@ -64,6 +66,11 @@ rule samples:
 rule tagging:
     input:
         analysis("tagging"),
+
+
+rule search:
+    input:
+        analysis("search"),
 
 
 rule generation:

@@ -155,6 +155,14 @@ def tagging_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     evaluate(_load(config, "tagging"), _tables(files), _of_kind(files, "scores"), output)
 
 
+@tagging.command("split")
+def tagging_split(config: ConfigFile, files: Files, output: Output) -> None:
+    """Write which events are trained, validated and tested on, for tools of your own: HDF5, or npz by the suffix."""
+    from hepgen.tagging.external import write_split
+
+    print(f"{output}: {write_split(_load(config, 'tagging'), _tables(files), output)} events")
+
+
 @generation.command("train")
 def generation_train(
     config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
@@ -218,6 +226,14 @@ def overview(config: ConfigFile, files: Files, output: Folder) -> None:
     evaluate(load(config), _tables(files), output)
 
 
+@app.command(rich_help_panel="Stages of a run")
+def search(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Hunt for bumps after cuts on the taggers' scores, from tables and scores."""
+    from hepgen.search.evaluate import evaluate
+
+    evaluate(_load(config, "search"), _tables(files), _of_kind(files, "scores"), output)
+
+
 @app.command(rich_help_panel="After a run")
 def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", help="Numbers to draw.")]) -> None:
     """Draw figures as PDF and PNG beside their numbers."""
@@ -230,12 +246,26 @@ def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", h
 def export(
     files: Files,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="A .root, .h5, .parquet or .npz file to write.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="A .root, .h5, .parquet, .npz or .onnx file to write."),
     ],
     rntuple: Annotated[bool, typer.Option("--rntuple", help="Write an RNTuple rather than a TTree (.root).")] = False,
     tree: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the tree (.root); default: events.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Whose plug-ins a tagger is of (.onnx).")
+    ] = None,
 ) -> None:
-    """Write products for other tools: .root, .h5, .parquet or .npz."""
+    """Write products for other tools: .root, .h5, .parquet or .npz; trained taggers: .onnx."""
+    if config:
+        load(config)
+    if output.suffix == ".onnx":
+        from hepgen.export.onnx import export_tagger
+
+        if tree is not None or rntuple:
+            msg = f"{output}: --tree and --rntuple are for .root files"
+            raise HepgenError(msg)
+        print(f"{output}: {export_tagger(files, output)}")
+        return
     from hepgen.export import export as write
 
     print(f"{output}: {write(files, output, tree=tree, rntuple=rntuple)} rows")

@@ -249,7 +249,7 @@ class Search(Strict):
     injected: list[NonNegativeInt] = Field([0, 50, 100], min_length=1, description="signal events before the cut")
     bins: PositiveInt = 40
     range: tuple[float, float] | None = Field(
-        None, description="of the spectrum [GeV]; what the events span without it"
+        None, description="of the spectrum [GeV]; without it where the background falls smoothly"
     )
     toys: PositiveInt = Field(1000, description="pseudo-experiments of each p-value")
 
@@ -474,6 +474,14 @@ def _check_search(config: Config, block: Search) -> None:
         _known("search.taggers", "model or cut of tagging", name, known)
     tested = config.tagging.test or config.tagging.samples
     _check_observables(config, "search.mass", [block.mass], tested)
+    if block.range and not block.range[0] < block.range[1]:
+        msg = f"search.range: {list(block.range)} is not a lower and an upper edge"
+        raise HepgenError(msg)
+    for key in ("taggers", "efficiencies", "injected"):
+        values = getattr(block, key)
+        if len(set(values)) < len(values):
+            msg = f"search.{key}: every value may be given only once (found {values})"
+            raise HepgenError(msg)
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:

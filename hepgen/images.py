@@ -16,8 +16,8 @@ STEP = 2000
 class JetImages:
     """Images of n jets, indexable like a tensor of shape (n, 1, pixels, pixels); the last two axes are η and φ.
 
-    Each jet is shifted, turned and mirrored as the settings say, and its constituents' pT is summed in pixels, which
-    are raised to a power last (Finke et al. 2021, arXiv:2104.09051, study such remappings).
+    Each jet is shifted, turned and mirrored as the settings say, its constituents' pT is summed in pixels, these are
+    raised to a power (Finke et al. 2021, arXiv:2104.09051, study such remappings), then divided by their sum.
     Without `center` the origin is the direction of the jet's momentum. Constituents outside the window are lost.
 
     Args:
@@ -69,10 +69,9 @@ def _pixelate(jets: ak.Array, settings: Images) -> tuple[np.ndarray, np.ndarray,
     place = (owner * area + column * settings.pixels + row)[inside]
     dense = np.bincount(place, pt[inside], n * area)
     filled = np.flatnonzero(dense > 0)
-    values, owner = dense[filled], filled // area
+    values, owner = dense[filled] ** settings.power, filled // area
     if settings.normalize:
         values = values / np.bincount(owner, values, n)[owner]
-    values = values**settings.power
     return np.bincount(owner, minlength=n), filled % area, values
 
 
@@ -109,7 +108,8 @@ def prepare(
         xy = total(weight * x * y) - mean_x * mean_y
         turn = np.pi / 2 - np.arctan2(2 * xy, xx - yy) / 2
         cos, sin = np.cos(turn)[owner], np.sin(turn)[owner]
-        x, y = x * cos - y * sin, x * sin + y * cos
+        # Two constituents come to lie on a line; on which side of it is not left to the last bit.
+        x, y = (x * cos - y * sin).round(12), (x * sin + y * cos).round(12)
     if settings.flip:
         quadrants = np.bincount(4 * owner + 2 * (x > 0) + (y > 0), pt, 4 * n).reshape(n, 4)
         hardest = quadrants.argmax(1)[owner]

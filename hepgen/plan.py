@@ -66,6 +66,14 @@ def _scores(config: Config, name: str) -> dict[str, Any]:
     return {**_tagger(config, name), "scores": entry.scores, "transfer": config.tagging.transfer}
 
 
+def _search(config: Config, _: str) -> dict[str, Any]:
+    """The search's settings and what the events and scores that it reads depend on."""
+    unseen = {"cuts", "external", "mass", "profiles", "scans", "images", "constituents"}
+    models, cuts = config.tagging.models, config.tagging.cuts
+    taggers = {name: cuts[name] if name in cuts else models[name].scores for name in config.search.taggers}
+    return {"search": config.search, "taggers": taggers, **_pick(config, "tagging", without=unseen)}
+
+
 def _generator(config: Config, name: str) -> dict[str, Any]:
     entry = look_up("entry of generation.models", name, config.generation.models)
     return {"model": entry, **_pick(config, "generation", without=["events"])}
@@ -93,8 +101,9 @@ _CARDS = {
     "observe": lambda c, s: {"jets": c.jets_of(s), "rows": _rows(c.samples[s])},
     "tagging_train": _tagger,
     "tagging_score": _scores,
+    "tagging_split": lambda c, _: _pick(c, "tagging"),
     "tagging_evaluate": lambda c, _: {**_pick(c, "tagging"), "models": list(c.tagging.models)},
-    "search": lambda c, _: {**_pick(c, "tagging"), "search": c.search},
+    "search": _search,
     "generation_train": _generator,
     "generation_sample": lambda c, _: {"events": c.generation.events},
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
@@ -111,6 +120,7 @@ _STAGE_MODULES = {
     "overview": "hepgen.overview.evaluate",
     "plot": "hepgen.plots.draw",
     "search": "hepgen.search.evaluate",
+    "tagging_split": "hepgen.tagging.external",
     "summary": "hepgen.summary",
 }
 

@@ -120,6 +120,10 @@ class Registry:
             raise HepgenError(msg)
         return _keywords(attribute, classes)
 
+    def offers(self, name: str, method: str) -> bool:
+        """Whether a registered class, or a base of its own package, defines a method; known without importing it."""
+        return _offers(*self.target(name), method)
+
     def check_settings(self, name: str, settings: Iterable[str]) -> None:
         """Check settings against the constructor's signature.
 
@@ -130,6 +134,25 @@ class Registry:
         for setting in settings:
             if setting not in known:
                 raise unknown_name(f"setting of {self.kind} {name!r}", setting, known)
+
+
+def _offers(module: str, name: str, method: str) -> bool:
+    """Whether a class of a module, or a base of the same package, defines a method; nothing is imported."""
+    tree = ast.parse(module_source(module).read_text())
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    imported = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == module.split(".")[0]
+        for alias in node.names
+    }
+    if name in imported:
+        return _offers(*imported[name], method)
+    if name not in classes:
+        return False
+    if any(isinstance(item, ast.FunctionDef) and item.name == method for item in classes[name].body):
+        return True
+    return any(_offers(module, base.id, method) for base in classes[name].bases if isinstance(base, ast.Name))
 
 
 def _keywords(name: str, classes: dict[str, ast.ClassDef]) -> set[str]:

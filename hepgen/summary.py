@@ -19,9 +19,19 @@ from hepgen.table import Table, read_tables
 
 __all__ = ["describe", "summarize"]
 
-# The figures of merit that stand on the front page: (metric, heading), by analysis.
+# The figures of merit that stand on the front page: (metric, heading), by analysis; those of tagging by the first.
 HEADLINE = {
-    "tagging": [("auc", "AUC"), ("max_sic/25_events", "max SIC (≥ 25 background events)")],
+    "tagging": [
+        ("auc", "AUC"),
+        ("rejection/0.5", "background rejection at half of the signal"),
+        ("max_sic/25_events", "max SIC (≥ 25 background events)"),
+        ("{mass}_jsd/0.9_rejected", "JSD of the mass at 90 % rejection"),
+    ],
+    "search": [
+        ("expected_limit", "expected 95 % CLs limit, best cut [signal events]"),
+        ("improvement", "how many times lower than without a cut"),
+        ("null_global_p", "smallest global p-value without signal"),
+    ],
     "generation": [("c2st_auc", "classifier two-sample AUC"), ("events_per_second", "events per second")],
     "unfolding": [("triangular_mean", "triangular discriminator × 10³, mean over observables")],
 }
@@ -126,13 +136,25 @@ def _front_page(config: Config, metrics: list[Metric]) -> str:
         "",
     ]
     for analysis, columns in HEADLINE.items():
-        rows = _headline([metric for metric in metrics if metric.analysis == analysis], [name for name, _ in columns])
+        names = [name.format(mass=config.tagging.mass if config.tagging else "") for name, _ in columns]
+        rows = _headline(_chosen(config, analysis, metrics), names)
         if rows:
             heading = ("model", *(title for _, title in columns))
             parts += [_heading(analysis.capitalize(), "-"), _list_table(heading, rows)]
     parts += [_heading("Samples", "-"), _list_table(("sample", "source", "events"), samples)]
     parts += [_heading("Versions", "-"), _list_table(("package", "version"), list(versions().items()))]
     return "\n".join(parts)
+
+
+def _chosen(config: Config, analysis: str, metrics: list[Metric]) -> list[Metric]:
+    """An analysis's records for the front page; of tagging, without scans, by AUC, on the main test samples."""
+    records = [metric for metric in metrics if metric.analysis == analysis]
+    if analysis != "tagging" or not (config.tagging and records):
+        return records
+    known = {*config.tagging.models, *config.tagging.cuts, *config.tagging.external}
+    shown = [metric for metric in records if metric.model in known and metric.sample == records[0].sample]
+    auc = {metric.model: metric.value for metric in shown if metric.metric == "auc"}
+    return sorted(shown, key=lambda metric: -auc.get(metric.model, 0.0))
 
 
 def _headline(metrics: list[Metric], names: list[str]) -> list[tuple[str, ...]]:

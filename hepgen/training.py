@@ -108,26 +108,31 @@ class Adversarial:
     """Updates a discriminator, then a generator, on every batch.
 
     The model has ``generator`` and ``discriminator`` modules and the two losses
-    ``discriminator_loss(*batch)`` and ``generator_loss(*batch)``.
+    ``discriminator_loss(*batch)`` and ``generator_loss(*batch)``; where it has ``discriminator_steps``, the
+    discriminator learns so many times from a batch before the generator does once.
     """
 
     def __init__(self, model: nn.Module, settings: Training, steps: int) -> None:
         self.model = model
+        self.settings = settings
+        self.rounds = (getattr(model, "discriminator_steps", 1), 1)
+        self.parts = [list(part.parameters()) for part in (model.discriminator, model.generator)]
         self.optimizers, self.schedulers = zip(
-            *(_optimizer(part.parameters(), settings, steps) for part in (model.discriminator, model.generator)),
+            *(_optimizer(part, settings, steps * rounds) for part, rounds in zip(self.parts, self.rounds, strict=True)),
             strict=True,
         )
 
     def update(self, *batch: Tensor) -> Tensor:
         losses = []
-        for objective, optimizer, scheduler in zip(
-            (self.model.discriminator_loss, self.model.generator_loss), self.optimizers, self.schedulers, strict=True
-        ):
-            loss = objective(*batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            scheduler.step()
+        for number, objective in enumerate((self.model.discriminator_loss, self.model.generator_loss)):
+            for _ in range(self.rounds[number]):
+                loss = objective(*batch)
+                self.optimizers[number].zero_grad(set_to_none=True)
+                loss.backward()
+                if self.settings.clip_norm:
+                    nn.utils.clip_grad_norm_(self.parts[number], self.settings.clip_norm)
+                self.optimizers[number].step()
+                self.schedulers[number].step()
             losses.append(loss.detach())
         return torch.stack(losses).sum()
 
@@ -194,7 +199,8 @@ def train(
         verbose: Whether to report each epoch.
 
     Raises:
-        HepgenError: if there are no events, there is nothing to be patient for, or the loss is no longer finite.
+        HepgenError: if there are no events, the settings do not suit the method, or the loss is no longer finite; then
+            the checkpoint is removed.
     """
     events = len(data[0])
     if events == 0:
@@ -202,6 +208,9 @@ def train(
         raise HepgenError(msg)
     if settings.patience and (method is Adversarial or not validation):
         msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
+        raise HepgenError(msg)
+    if settings.ema and method is Adversarial:
+        msg = f"{name}: training.ema is for one network; this training has two that compete; leave it out"
         raise HepgenError(msg)
     steps = math.ceil(events / settings.batch_size)
     step = method(model, settings, steps * settings.epochs)
@@ -211,6 +220,7 @@ def train(
     for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
         _epoch(step, data, validation, settings, seed, epoch, state)
         if not math.isfinite(sum(losses[-1] for losses in (state.history.train, state.history.validation) if losses)):
+            state.discard()
             msg = f"{name}: the loss diverged in epoch {epoch + 1}"
             raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
         if log:
@@ -267,7 +277,7 @@ def _optimizer(
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     optimizer = kinds[settings.optimizer](
-        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, foreach=True
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )
     if settings.schedule == "cosine":
         return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -313,6 +323,11 @@ class _State:
         with atomic(self.path) as temporary:
             torch.save(content, temporary)
         self.saved_at = time.monotonic()
+
+    def discard(self) -> None:
+        """Remove the checkpoint of a training that is not to be gone on with."""
+        if self.path:
+            self.path.unlink(missing_ok=True)
 
     def resume(self) -> int:
         """Load the checkpoint, if there is one for these settings; returns the epoch to go on with."""

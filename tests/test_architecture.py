@@ -15,10 +15,11 @@ FLOORS = [
     {"config", "events", "table", "inputs"},
     {"plan", "preprocessing"},
     {"jets", "images", "simulation"},
-    {"ready_jets"},
+    {"ready_jets", "constituents"},
     {"training", "metrics", "plots"},
-    {"tagging", "generation", "unfolding", "overview", "inspection", "export"},
-    {"summary"},
+    {"tagging", "generation", "unfolding", "overview", "inspection"},
+    {"search"},
+    {"summary", "export"},
     {"cli"},
 ]
 # Packages whose own __init__ holds only a registry: their modules stand on a higher floor than the registry.

@@ -3,13 +3,14 @@ import math
 import pytest
 import torch
 
-from hepgen.preprocessing import MinMax, Scale, Standard, Support
+from hepgen.preprocessing import MinMax, Scale, Standard, Support, Unit
 
 SUPPORT = [(0.0, math.inf), (-math.inf, math.inf), (0.0, 1.0)]
 SCALERS = {
     "standard": lambda: Standard(3),
     "minmax": lambda: MinMax(3),
-    "scale": Scale,
+    "scale": lambda: Scale(3),
+    "unit": lambda: Unit(3),
     "support": lambda: Support(SUPPORT),
 }
 
@@ -65,7 +66,7 @@ def test_minmax_spans_the_unit_interval(data):
 def test_scale_keeps_zeros_and_makes_the_root_mean_square_1():
     images = torch.zeros(10, 4, 4)
     images[:, 1, 2] = 0.5
-    z = Scale().fit(images)(images)
+    z = Scale(1).fit(images)(images)
     assert torch.equal(z == 0, images == 0)
     assert float(z.square().mean()) == pytest.approx(1, abs=1e-6)
 
@@ -95,3 +96,21 @@ def test_tail_of_a_bounded_column_is_extrapolated_linearly():
     x = torch.distributions.Exponential(0.01).icdf(torch.linspace(0.0005, 0.9995, 1000, dtype=torch.float64))[:, None]
     scaler = Support([(0.0, math.inf)]).fit(x)
     assert float(scaler.inverse(scaler(x).max() + torch.full((1, 1), 2.0))) < 3 * float(x.max())
+
+
+def test_scale_has_a_factor_for_each_feature():
+    x = torch.randn(500, 10, 3, generator=torch.Generator().manual_seed(3)) * torch.tensor([1e-3, 1.0, 50.0])
+    x[:, 6:] = 0
+    z = Scale(3).fit(x)(x)
+    torch.testing.assert_close(z.square().mean((0, 1)), torch.ones(3), atol=1e-5, rtol=0)
+    assert torch.equal(z == 0, x == 0)
+
+
+def test_unit_is_the_unit_interval_and_keeps_the_zeros_of_images():
+    images = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(4)) + 0.5
+    images[:, :, 1] = 0
+    z = Unit(1).fit(images)(images)
+    assert torch.equal(z == 0, images == 0)
+    assert float(z.max()) == 1
+    signed = Unit(1).fit(images - 1)(images - 1)
+    assert (float(signed.min()), float(signed.max())) == (0, 1)

@@ -44,6 +44,24 @@ def test_front_page_and_tables_show_value_interval_and_null(files, tmp_path):
     assert "<td>0.7 – 0.8</td><td>0.5</td>" in table
 
 
+def test_the_front_page_shows_models_and_cuts_by_auc_without_scans_and_transfer(tmp_path):
+    sample = {"source": "arrays", "path": "t.npy", "columns": {"mjj": 0}}
+    model = {"type": "pca", "inputs": ["mjj"]}
+    scans = {"less": {"models": ["pca"], "vary": "events", "values": [10, 20]}}
+    tagging = {"samples": ["mine"], "models": {"pca": model}, "scans": scans}
+    tagging["cuts"] = {"cut": {"observable": "mjj", "signal": "high"}}
+    config = parse({"samples": {"mine": sample}, "tagging": tagging})
+    jsd = {"metric": "mjj_jsd/0.9_rejected", "value": 0.0123}
+    changes = [{}, {"model": "cut", "value": 0.9}, {"model": "pca__less_0"}, {"sample": "other", "value": 0.66}, jsd]
+    write_metrics(tmp_path / "tagging.json", [AUC.model_copy(update=change) for change in changes])
+    summarize(config, [tmp_path / "tagging.json"], tmp_path / "out")
+    page = (tmp_path / "out/summary.rst").read_text()
+    assert page.index("* - cut") < page.index("* - pca")
+    assert "0.0123" in page
+    assert "0.66" not in page
+    assert "pca__less_0" not in page
+
+
 def test_a_damaged_metrics_file_is_an_error_and_leaves_nothing(files, tmp_path):
     files[0].write_text("{")
     with pytest.raises(HepgenError, match=r"tagging\.json"):

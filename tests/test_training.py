@@ -232,3 +232,41 @@ def test_adversarial_training_moves_the_generator_to_the_data():
 @torch.no_grad()
 def distance(model):
     return abs(float(model.fake(2000).mean()) - 2)
+
+
+def test_a_discriminator_may_learn_more_often():
+    x = 2 + torch.randn(100, 1, generator=torch.Generator().manual_seed(1))
+    model = Pair()
+    calls = []
+    model.discriminator_steps = 3
+    for name in ("discriminator_loss", "generator_loss"):
+        objective = getattr(model, name)
+        setattr(model, name, lambda x, name=name, objective=objective: (calls.append(name), objective(x))[1])
+    train(model, [x], settings=settings(epochs=1), seed=1, method=Adversarial, verbose=False)
+    assert calls == 2 * [*3 * ["discriminator_loss"], "generator_loss"]
+
+
+def test_the_gradients_of_adversaries_are_clipped():
+    model = Pair()
+    before = copy.deepcopy(model)
+    step = Adversarial(model, settings(clip_norm=1e-3, optimizer="sgd", learning_rate=1.0, schedule="constant"), 1)
+    step.update(2 + torch.randn(64, 1))
+    for part in ("generator", "discriminator"):
+        pairs = zip(getattr(model, part).parameters(), getattr(before, part).parameters(), strict=True)
+        moved = torch.cat([(a - b).detach().flatten() for a, b in pairs])
+        assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize("key", [{"patience": 2}, {"ema": 0.9}])
+def test_adversaries_have_no_validation_and_no_average(key):
+    x = torch.zeros(10, 1)
+    with pytest.raises(HepgenError, match="leave it out"):
+        train(Pair(), [x], [x], settings=settings(**key), seed=1, method=Adversarial, verbose=False)
+
+
+def test_a_diverged_training_leaves_no_checkpoint(data, checkpoint):
+    path = checkpoint([])
+    broken = [torch.full_like(part, torch.nan) for part in data]
+    with pytest.raises(HepgenError, match="diverged"):
+        fit(broken, checkpoint=path, card="a")
+    assert not path.exists()

@@ -1,8 +1,9 @@
-"""Products in the formats of other tools."""
+"""Products in the formats of other tools; trained taggers are exported by `hepgen.export.onnx`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from hepgen.errors import HepgenError
 from hepgen.export.products import open_products
 from hepgen.registry import Registry, unknown_name
 from hepgen.storage import atomic, refuse_inputs
@@ -37,6 +38,10 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
             format or for one that cannot hold the product, or if the output cannot be written.
     """
     output = Path(output)
+    models = [path for path in paths if Path(path).suffix == ".safetensors"]
+    if models:
+        msg = f"{models[0]}: is a trained model, not a product with rows; taggers are exported to .onnx"
+        raise HepgenError(msg)
     if output.suffix not in WRITERS:
         raise unknown_name(f"ending of {output}:", output.suffix, WRITERS)
     settings = {"tree": tree} if tree is not None else {}

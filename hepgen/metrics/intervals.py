@@ -1,14 +1,15 @@
 """68 % intervals from resampled events and repeated trainings."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import csc_matrix
 from scipy.stats import beta
 
 from hepgen.errors import HepgenError
 
-__all__ = ["LEVEL", "Interval", "bootstrap", "interval", "inverse"]
+__all__ = ["LEVEL", "Interval", "binned_sums", "bootstrap", "draw_counts", "interval", "inverse"]
 
 LEVEL = 0.6827
 
@@ -37,15 +38,42 @@ def bootstrap(
     Returns:
         The statistic of every replica, shape (replicas, ...).
     """
+    return np.asarray([statistic(counts) for counts in _drawn(strata, replicas, seed)])
+
+
+def draw_counts(strata: np.ndarray, *, replicas: int = 200, seed: int) -> np.ndarray:
+    """How often each event is drawn in every replica of `bootstrap`, shape (n, replicas), float32."""
+    counts = np.empty((replicas, len(strata)), dtype=np.float32)
+    for row, drawn in zip(counts, _drawn(strata, replicas, seed), strict=True):
+        row[:] = drawn
+    return np.ascontiguousarray(counts.T)
+
+
+def binned_sums(rows: np.ndarray, weight: np.ndarray, size: int, counts: np.ndarray) -> np.ndarray:
+    """Sums of the weights of the events in each of several bins, for many resamplings at once.
+
+    Args:
+        rows: The bin of each event, shape (n,).
+        weight: The events' weights, shape (n,).
+        size: How many bins there are.
+        counts: How often each event is taken, shape (n, replicas); its precision is that of the sums.
+
+    Returns:
+        Shape (replicas, size), float64.
+    """
+    starts = np.arange(len(rows) + 1)
+    matrix = csc_matrix((weight.astype(counts.dtype), rows, starts), shape=(size, len(rows)))
+    return (matrix @ counts).T.astype(np.float64)
+
+
+def _drawn(strata: np.ndarray, replicas: int, seed: int) -> Iterator[np.ndarray]:
     rng = np.random.default_rng(seed)
     classes = [np.flatnonzero(strata == value) for value in np.unique(strata)]
-    results = []
     for _ in range(replicas):
         counts = np.zeros(len(strata), dtype=np.int64)
         for members in classes:
             counts[members] = np.bincount(rng.integers(len(members), size=len(members)), minlength=len(members))
-        results.append(statistic(counts))
-    return np.asarray(results)
+        yield counts
 
 
 def interval(

@@ -1,11 +1,13 @@
 """How well a score separates signal from background: ROC curve, AUC, rejection, SIC."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.integrate import trapezoid
 
 from hepgen.errors import HepgenError
+from hepgen.metrics.intervals import binned_sums
 
 __all__ = ["FLOOR_EVENTS", "FLOOR_PUBLISHED", "FLOOR_PUBLISHED_EVENTS", "Ranking", "Roc"]
 
@@ -19,12 +21,12 @@ FLOOR_EVENTS = 25
 
 @dataclass(frozen=True)
 class Roc:
-    """Efficiencies at every threshold, from the tightest cut to none at all.
+    """Efficiencies at every threshold, from the tightest cut to none at all: one curve, or one for each replica.
 
     Attributes:
-        signal: Signal efficiency εS, shape (t,), rising from 0 to 1.
-        background: Background efficiency εB, shape (t,).
-        passing: Effective number (Σw)²/Σw² of background events that pass, shape (t,).
+        signal: Signal efficiency εS, shape (..., t), rising from 0 to 1.
+        background: Background efficiency εB, shape (..., t).
+        passing: Effective number (Σw)²/Σw² of background events that pass, shape (..., t).
     """
 
     signal: np.ndarray
@@ -32,39 +34,45 @@ class Roc:
     passing: np.ndarray
 
     @property
-    def auc(self) -> float:
-        """Area under εS as a function of εB: 0.5 for a random score, 1 for a perfect one."""
-        return float(trapezoid(self.signal, self.background))
+    def auc(self) -> np.ndarray:
+        """Area under εS as a function of εB, shape (...): 0.5 for a random score, 1 for a perfect one."""
+        return trapezoid(self.signal, self.background, axis=-1)
 
     def background_at(self, efficiency: np.ndarray | float) -> np.ndarray:
-        """Background efficiency of the tightest cuts that reach the given signal efficiencies."""
-        return self.background[np.searchsorted(self.signal, efficiency, side="left")]
+        """Background efficiency of the tightest cuts that reach the given k signal efficiencies, shape (..., k)."""
+        reached = _along(lambda signal: np.searchsorted(signal, efficiency, side="left"), self.signal)
+        return np.take_along_axis(self.background, reached, -1)
+
+    def signal_at(self, efficiency: np.ndarray | float) -> np.ndarray:
+        """Signal efficiency of the loosest cuts that keep the given k background efficiencies, shape (..., k)."""
+        kept = _along(lambda background: np.searchsorted(background, efficiency, side="right") - 1, self.background)
+        return np.take_along_axis(self.signal, kept, -1)
 
     def rejection(self, efficiency: np.ndarray | float) -> np.ndarray:
-        """1/εB at the given signal efficiencies.
+        """1/εB at the given k signal efficiencies, shape (..., k).
 
         Where less than one background event passes, one is counted: a lower bound.
         """
-        return 1 / np.maximum(self.background_at(efficiency), 1 / self.passing[-1])
+        return 1 / np.maximum(self.background_at(efficiency), 1 / self.passing[..., -1:])
 
     def sic(self) -> np.ndarray:
-        """Significance improvement characteristic εS/√εB (Gallicchio et al. 1001.2522), shape (t,); 0 where εB is 0."""
+        """Significance improvement εS/√εB (Gallicchio et al. 1001.2522), shape (..., t); 0 where εB is 0."""
         root = np.sqrt(np.maximum(self.background, 0))
         return np.divide(self.signal, root, out=np.zeros_like(root), where=root > 0)
 
-    def max_sic(self, *, efficiency: float = 0.0, events: float = 0.0) -> float:
-        """The largest SIC among thresholds that leave enough background, or 1, no cut at all.
+    def max_sic(self, *, efficiency: float = 0.0, events: float = 0.0) -> np.ndarray:
+        """The largest SIC among thresholds that leave enough background, or 1, no cut at all; shape (...).
 
         Args:
             efficiency: Smallest background efficiency.
             events: Smallest effective number of background events.
         """
         allowed = (self.background >= efficiency) & (self.passing >= events)
-        return float(self.sic()[allowed].max(initial=1.0))
+        return np.where(allowed, self.sic(), 0.0).max(-1, initial=1.0)
 
 
 class Ranking:
-    """Events sorted by score once, so that their ROC is quick to recompute with other weights.
+    """Events sorted by score once, so that their ROC is quick to recompute for many resamplings.
 
     Args:
         score: Anomaly scores, shape (n,), higher is more anomalous; equal scores share a threshold.
@@ -77,25 +85,50 @@ class Ranking:
 
     def __init__(self, score: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> None:
         _check(score, label)
-        self.score = score
-        self.order = np.argsort(-score, kind="stable")
-        ordered = score[self.order]
+        order = np.argsort(-score, kind="stable")
+        ordered = score[order]
         self.ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(score) - 1)
-        self.is_signal = label[self.order] == 1
-        self.weight = np.ones(len(score)) if weight is None else weight[self.order].astype(np.float64)
+        self.position = np.empty(len(score), dtype=np.int64)
+        self.position[order] = np.arange(len(score))
+        self.label = (label == 1).astype(np.int64)
+        self.weight = np.ones(len(score)) if weight is None else weight.astype(np.float64)
 
-    def roc(self, counts: np.ndarray | None = None) -> Roc:
-        """The ROC, each event taken `counts` times (shape (n,), in the order of the scores given); once by default."""
-        weight = self.weight if counts is None else self.weight * counts[self.order]
-        squares = weight * self.weight
-        signal = self._cumulate(np.where(self.is_signal, weight, 0.0))
-        background = self._cumulate(np.where(self.is_signal, 0.0, weight))
-        spread = self._cumulate(np.where(self.is_signal, 0.0, squares))
-        passing = np.divide(background**2, spread, out=np.zeros_like(spread), where=spread > 0)
-        return Roc(signal / signal[-1], background / background[-1], passing)
+    def roc(self) -> Roc:
+        """The ROC of the events as they are, with every threshold there is."""
+        roc = self._curves(self.ends, np.ones((len(self.label), 1)))
+        return Roc(roc.signal[0], roc.background[0], roc.passing[0])
 
-    def _cumulate(self, weight: np.ndarray) -> np.ndarray:
-        return np.append(0.0, np.cumsum(weight)[self.ends])
+    def replicas(self, counts: np.ndarray) -> Roc:
+        """The ROCs with each event taken as often as `counts`, shape (n, replicas), says; arrays (replicas, t).
+
+        Neighbouring thresholds whose background and signal efficiencies differ by less than 1 % and 0.001 are merged:
+        the spread of figures of merit is far larger.
+        """
+        roc = self.roc()
+        steps = np.floor([np.log(roc.background + 1 / roc.passing[-1]) / 0.01, roc.signal / 0.001])[:, 1:]
+        kept = np.append((np.diff(steps) != 0).any(0), True)
+        return self._curves(self.ends[kept], counts)
+
+    def _curves(self, ends: np.ndarray, counts: np.ndarray) -> Roc:
+        """ROCs with thresholds behind the given positions in the sorted list."""
+        rows = np.searchsorted(ends, self.position) + len(ends) * self.label
+
+        def cumulate(weight: np.ndarray) -> np.ndarray:
+            sums = binned_sums(rows, weight, 2 * len(ends), counts).reshape(-1, 2, len(ends))
+            return np.pad(np.cumsum(sums, -1), ((0, 0), (0, 0), (1, 0))).swapaxes(0, 1)
+
+        background, signal = cumulate(self.weight)
+        # Of equal weights, Σw² follows from Σw.
+        equal = np.ptp(self.weight) == 0
+        squares = background * self.weight[0] if equal else cumulate(self.weight**2)[0]
+        passing = np.divide(background**2, squares, out=np.zeros_like(squares), where=squares > 0)
+        return Roc(signal / signal[:, -1:], background / background[:, -1:], passing)
+
+
+def _along(function: Callable[[np.ndarray], np.ndarray], curves: np.ndarray) -> np.ndarray:
+    """A function of one curve (t,), with a result of shape (k,), for curves of shape (..., t)."""
+    results = [np.atleast_1d(function(curve)) for curve in curves.reshape(-1, curves.shape[-1])]
+    return np.reshape(results, (*curves.shape[:-1], -1))
 
 
 def _check(score: np.ndarray, label: np.ndarray) -> None:

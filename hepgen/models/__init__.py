@@ -1,4 +1,20 @@
-"""Networks and estimators by name: arrays in, arrays out, no physics."""
+"""Networks and estimators by name: arrays in, arrays out, no physics.
+
+A tagger is a class whose constructor takes the shape of one event's input and, keyword-only, its settings:
+``Tagger(shape, *, ...)``. Tensors have one event, or jet, in each row: x of shape (n, *shape), scores of shape (n,).
+
+- Either ``loss(x[, y][, weight])``, a scalar that `hepgen.training` minimises (None in evaluation mode where it
+  measures no progress: the last weights are kept), or ``fit(x[, y][, weight], *, seed)``. The labels y come with
+  ``supervised = True`` alone, weights where an event's is not 1.
+- ``score(x, kind)``: higher is more anomalous; deterministic, each event by itself. ``kinds`` names the scores, the
+  first one is the default; a tagger without ``kinds`` has ``score(x)`` only.
+- ``state_dict()`` and ``load_state_dict(state)``: all that the scores need, as tensors.
+- Optional: ``encode(x)`` gives codes (n, latent), ``decode(code)`` and ``reconstruct(x)`` events (n, *shape),
+  ``divergence(x)`` what each dimension of a variational code knows, (n, latent); ``calibrate(x)`` is called once after
+  the training with some of its inputs, to set buffers that scores need.
+
+tests/models/test_taggers.py holds every registered tagger to this.
+"""
 
 from hepgen.registry import Registry
 
@@ -8,9 +24,19 @@ TAGGERS = Registry(
     "tagger",
     {
         "pca": "hepgen.models.linear:PCA",
+        "linear_autoencoder": "hepgen.models.autoencoders:LinearAutoencoder",
         "dense_autoencoder": "hepgen.models.autoencoders:DenseAutoencoder",
         "conv_autoencoder": "hepgen.models.autoencoders:ConvAutoencoder",
+        "qcd_or_what": "hepgen.models.autoencoders:QCDOrWhat",
+        "farina_dense": "hepgen.models.autoencoders:FarinaDense",
+        "farina_conv": "hepgen.models.autoencoders:FarinaConv",
+        "constituent_autoencoder": "hepgen.models.sets:ConstituentAutoencoder",
+        "normalised_autoencoder": "hepgen.models.normalised:NormalisedAutoencoder",
+        "isolation_forest": "hepgen.models.trees:IsolationForest",
         "gradient_boosting": "hepgen.models.trees:GradientBoosting",
+        "mlp_classifier": "hepgen.models.supervised:DenseClassifier",
+        "cnn_classifier": "hepgen.models.supervised:ConvClassifier",
+        "deep_sets": "hepgen.models.supervised:DeepSets",
     },
 )
 

@@ -1,6 +1,7 @@
 """Scores that do not know an observable: penalties while training, and a transformation afterwards."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor, nn
 from hepgen.errors import HepgenError
 
 __all__ = ["ConditionalRank", "DisCo", "Pivot", "distance_correlation"]
+
+LARGEST = 2048
+TINY = 1e-20
+SMALLEST = 1e-300
 
 
 def distance_correlation(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -23,24 +28,26 @@ def distance_correlation(a: Tensor, b: Tensor, weight: Tensor | None = None) -> 
         Székely, Rizzo, Bakirov 2007, arXiv:0803.4101; Kasieczka, Shih 2020, arXiv:2001.05310 (DisCo).
     """
     weight = torch.ones_like(a) if weight is None else weight
-    weight = weight / weight.sum()
-    first, second = (_centered(x, weight) for x in (a, b))
+    weight = weight / weight.sum().clamp_min(TINY)
+    (a, b), spreads = zip(*(_standardised(x, weight) for x in (a, b)), strict=True)
+    first, second = ((x[:, None] - x[None, :]).abs() for x in (a, b))
+    rows = first @ weight, second @ weight
+    means = [weight @ row for row in rows]
+    # The centred distances of the definition, multiplied out: their squares need no matrix at all.
+    covariance = weight @ (first * second) @ weight + means[0] * means[1] - 2 * weight @ (rows[0] * rows[1])
+    variances = [2 * s + mean**2 - 2 * weight @ row.square() for s, mean, row in zip(spreads, means, rows, strict=True)]
+    return covariance / (variances[0] * variances[1]).clamp_min(TINY).sqrt()
 
-    def product(p: Tensor, q: Tensor) -> Tensor:
-        return weight @ (p * q) @ weight
 
-    variance = product(first, first) * product(second, second)
-    return product(first, second) / variance.clamp_min(1e-20).sqrt()
-
-
-def _centered(x: Tensor, weight: Tensor) -> Tensor:
-    distances = (x[:, None] - x[None, :]).abs()
-    rows = distances @ weight
-    return distances - rows[:, None] - rows[None, :] + weight @ rows
+def _standardised(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of mean 0 and deviation 1, and their variance: 1, or 0 where all are equal."""
+    x = x - weight @ x
+    x = x / (weight @ x.square()).clamp_min(TINY).sqrt()
+    return x, weight @ x.square()
 
 
 class DisCo(nn.Module):
-    """A tagger's loss plus λ times the distance correlation of its score and an observable of the background.
+    """A tagger's loss plus λ times the squared distance correlation of its score and an observable of the background.
 
     Args:
         tagger: A network with ``loss(*batch)`` and ``score(x)``.
@@ -57,115 +64,143 @@ class DisCo(nn.Module):
 
     def loss(self, *batch: Tensor) -> Tensor:
         """The penalised loss of a batch whose last array is the observable, shape (n,), NaN where it does not count."""
-        *inputs, observable = batch
-        counted = ~observable.isnan()
-        penalty = distance_correlation(self.tagger.score(inputs[0][counted]), observable[counted])
-        return self.tagger.loss(*inputs) + self.strength * penalty
+        counted = _counted(self.tagger, batch)
+        # The matrices of distances take memory with the square of the events: large batches are compared in parts.
+        parts = max(1, math.ceil(len(counted[0]) / LARGEST))
+        penalty = sum(distance_correlation(*part) for part in zip(*(x.chunk(parts) for x in counted), strict=True))
+        return self.tagger.loss(*batch[:-1]) + self.strength * penalty / parts
 
 
 class Pivot(nn.Module):
     """A tagger against an adversary that infers an observable of the background from the score.
 
     The adversary models the observable's distribution given the score by a mixture of Gaussians; the tagger minimises
-    its own loss minus λ times the adversary's.
+    its own loss minus λ times the adversary's. The adversary sees scores in units of their spread in the batch:
+    shrinking them hides nothing.
 
     Args:
         tagger: A network with ``loss(*batch)`` and ``score(x)``.
         strength: λ.
+        alone: Batches that the tagger learns from before the adversary's loss counts; the adversary learns too.
         components: Gaussians of the mixture.
         hidden: Width of the adversary's two layers.
+
+    Attributes:
+        discriminator_steps: Updates of the adversary before each one of the tagger.
 
     References:
         Louppe, Kagan, Cranmer 2017, arXiv:1611.01046 (Learning to pivot); ATL-PHYS-PUB-2018-014.
     """
 
-    def __init__(self, tagger: nn.Module, strength: float, components: int = 5, hidden: int = 64) -> None:
+    discriminator_steps = 3
+
+    def __init__(
+        self, tagger: nn.Module, strength: float, *, alone: int = 0, components: int = 5, hidden: int = 64
+    ) -> None:
         super().__init__()
         self.generator = tagger
         self.strength = strength
+        self.alone = alone
+        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.discriminator = nn.Sequential(
-            nn.BatchNorm1d(1, affine=False), nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(),
-            nn.Linear(hidden, 3 * components),
-        )  # fmt: skip
+            nn.Linear(1, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 3 * components)
+        )
 
     def discriminator_loss(self, *batch: Tensor) -> Tensor:
-        """−log p(observable | score) of the background, a scalar; its last array is the observable."""
-        *inputs, observable = batch
-        counted = ~observable.isnan()
+        """−log p(observable | score) of the background, a scalar; the batch's last array is the observable."""
         with torch.no_grad():
-            score = self.generator.score(inputs[0][counted])
-        return self._surprise(score, observable[counted])
+            counted = _counted(self.generator, batch)
+        return self._surprise(*counted)
 
     def generator_loss(self, *batch: Tensor) -> Tensor:
         """The tagger's loss minus λ times the adversary's."""
-        *inputs, observable = batch
-        counted = ~observable.isnan()
-        surprise = self._surprise(self.generator.score(inputs[0][counted]), observable[counted])
-        return self.generator.loss(*inputs) - self.strength * surprise
+        self.batches += 1
+        loss = self.generator.loss(*batch[:-1])
+        if self.batches <= self.alone:
+            return loss
+        return loss - self.strength * self._surprise(*_counted(self.generator, batch))
 
-    def _surprise(self, score: Tensor, observable: Tensor) -> Tensor:
+    def _surprise(self, score: Tensor, observable: Tensor, weight: Tensor) -> Tensor:
+        share = weight / weight.sum().clamp_min(TINY)
+        score = score - share @ score
+        score = score / (share @ score.square()).clamp_min(TINY).sqrt()
         logit, mean, log_sigma = self.discriminator(score[:, None]).chunk(3, dim=1)
         log_sigma = log_sigma.clamp(-4, 4)
         pull = (observable[:, None] - mean) / log_sigma.exp()
         terms = logit.log_softmax(1) - log_sigma - pull.square() / 2 - math.log(2 * math.pi) / 2
-        return -terms.logsumexp(1).mean()
+        return -share @ terms.logsumexp(1)
+
+
+def _counted(tagger: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Scores, observables and weights of a batch's events that have an observable: inputs, (labels), (weights), it."""
+    x, *others, observable = batch
+    weights = others[1:] if getattr(tagger, "supervised", False) else others
+    weight = weights[0] if weights else torch.ones_like(observable)
+    counted = ~observable.isnan()
+    return tuple(values[counted] for values in (tagger.score(x), observable, weight))
 
 
 class ConditionalRank(nn.Module):
     """Replaces a score by its quantile among background events of about the same mass.
 
     At each of `knots` masses the quantiles of the score are those of the nearest background events; between knots
-    they are interpolated. A cut on the result rejects the same fraction of background at every mass.
+    they are interpolated, and beyond the first and the last one they stay. A cut on the result rejects the same
+    fraction of background at every mass.
 
     Args:
         knots: Masses at which the quantiles are kept, at equal steps of the background's distribution.
-        levels: Quantiles kept at each.
+        levels: Quantiles kept at each, closer to each other at high scores.
 
     References:
-        Fixed-efficiency regression, ATL-PHYS-PUB-2018-014; Koenker, Bassett, Econometrica 46 (1978) 33.
+        Fixed-efficiency regression with k nearest neighbours, ATL-PHYS-PUB-2018-014.
     """
 
     def __init__(self, knots: int = 33, levels: int = 101) -> None:
         super().__init__()
+        fractions = 1 - (1 - torch.linspace(0, 1, levels, dtype=torch.float64)).square()
         self.register_buffer("masses", torch.linspace(0, 1, knots, dtype=torch.float64))
-        self.register_buffer("quantiles", torch.linspace(0, 1, levels, dtype=torch.float64).expand(knots, -1).clone())
+        self.register_buffer("fractions", fractions, persistent=False)
+        self.register_buffer("quantiles", fractions.expand(knots, -1).clone())
 
     def fit(self, score: np.ndarray, mass: np.ndarray, weight: np.ndarray) -> "ConditionalRank":
-        """Learn the quantiles from background events, arrays of shape (n,).
+        """Learn the quantiles from background events with weights that are not negative, arrays of shape (n,).
 
         Raises:
             HepgenError: if there are fewer events than quantiles.
         """
         knots, levels = self.quantiles.shape
-        if len(score) < levels:
-            msg = f"decorrelation by quantiles: {len(score)} events cannot fix {levels} quantiles; give more events"
-            raise HepgenError(msg)
         order = np.argsort(mass, kind="stable")
+        order = order[weight[order] > 0]
+        if len(order) < levels:
+            msg = f"decorrelation by quantiles: {len(order)} events cannot fix {levels} quantiles; give more events"
+            raise HepgenError(msg)
         score, mass, weight = (np.asarray(values, dtype=np.float64)[order] for values in (score, mass, weight))
         window = max(levels, len(score) // (knots // 2))
         starts = np.linspace(0, len(score) - window, knots).round().astype(np.int64)
-        fractions = np.linspace(0, 1, levels)
         for number, start in enumerate(starts):
             near = slice(start, start + window)
             self.masses[number] = float(np.average(mass[near], weights=weight[near]))
-            self.quantiles[number] = torch.from_numpy(_weighted_quantiles(score[near], weight[near], fractions))
+            self.quantiles[number] = _weighted_quantiles(score[near], weight[near], self.fractions)
         return self
 
     def forward(self, score: Tensor, mass: Tensor) -> Tensor:
-        """Quantiles of scores at their masses, shape (n,): from 0 to 1, and linearly on beyond the known scores."""
+        """Quantiles of scores at their masses, shape (n,), float64.
+
+        They are from 0 to 1 for scores among those of the background, and go on towards −1 and 2 beyond, so that the
+        order of the scores at a mass is kept. There are no branches: the graph can be exported.
+        """
         score, mass = score.double(), mass.double()
-        upper = torch.searchsorted(self.masses, mass).clamp(1, len(self.masses) - 1)
-        low, high = self.masses[upper - 1], self.masses[upper]
-        share = ((mass - low) / (high - low).clamp_min(1e-300)).clamp(0, 1)[:, None]
-        curve = torch.lerp(self.quantiles[upper - 1], self.quantiles[upper], share)
-        steps = curve.diff(dim=1).clamp_min(1e-12 * curve.abs().amax(1, keepdim=True).clamp_min(1e-300))
-        position = (score[:, None] - curve[:, :-1]) / steps
-        inside = position.clamp(0, 1).sum(1)
-        below, above = position[:, 0].clamp(max=0), (position[:, -1] - 1).clamp(min=0)
-        return (inside + below + above) / steps.shape[1]
+        shares = (mass[:, None] - self.masses[:-1]) / (self.masses[1:] - self.masses[:-1]).clamp_min(SMALLEST)
+        curve = self.quantiles[0] + shares.clamp(0, 1) @ (self.quantiles[1:] - self.quantiles[:-1])
+        low, high = curve[:, 0], curve[:, -1]
+        steps = torch.maximum(curve[:, 1:] - curve[:, :-1], 1e-12 * (high - low)[:, None]).clamp_min(SMALLEST)
+        inside = ((score[:, None] - curve[:, :-1]) / steps).clamp(0, 1) @ (self.fractions[1:] - self.fractions[:-1])
+        above, below = (score - high).clamp_min(0), (low - score).clamp_min(0)
+        return inside + (above - below) / (above + below + high - low).clamp_min(SMALLEST)
 
 
-def _weighted_quantiles(values: np.ndarray, weight: np.ndarray, fractions: np.ndarray) -> np.ndarray:
-    order = np.argsort(values)
+def _weighted_quantiles(values: np.ndarray, weight: np.ndarray, fractions: Tensor) -> Tensor:
+    order = np.argsort(values, kind="stable")
     cumulative = np.cumsum(weight[order])
-    return np.interp(fractions, (cumulative - weight[order] / 2) / cumulative[-1], values[order])
+    middle = (cumulative - weight[order] / 2) / cumulative[-1]
+    return torch.from_numpy(np.interp(fractions.numpy(), middle, values[order]))

@@ -28,14 +28,15 @@ def save_model(path: str | Path, parts: dict[str, nn.Module], card: dict[str, An
 
 
 def load_model(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The state dictionaries of a model file's parts, and its card.
+    """The state dictionaries of a model file's parts, and its card with the ``provenance``.
 
     Raises:
         HepgenError: if the file is missing, damaged or was not written by `save_model`.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            card = json.loads(file.metadata()["hepgen"])["card"]
+            about = json.loads(file.metadata()["hepgen"])
+            card = about["card"] | {"provenance": about["provenance"]}
             parts: dict[str, dict[str, Any]] = {}
             for key in file.keys():  # noqa: SIM118 - not a mapping
                 part, _, name = key.partition("/")

@@ -3,14 +3,15 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hepgen.errors import HepgenError
+from hepgen.models.reconstruction import Reconstructor
 
 __all__ = ["PCA"]
 
 
-class PCA(nn.Module):
+class PCA(Reconstructor):
     """Anomaly score = squared distance to the subspace of the leading principal components.
 
     A linear autoencoder trained with the squared error spans the same subspace.
@@ -24,7 +25,7 @@ class PCA(nn.Module):
     """
 
     def __init__(self, shape: tuple[int, ...], *, components: int = 2) -> None:
-        super().__init__()
+        super().__init__(shape, components)
         features = math.prod(shape)
         if not 0 < components < features:
             msg = f"pca: components is {components}; it must be at least 1 and less than the {features} inputs"
@@ -51,11 +52,10 @@ class PCA(nn.Module):
         self.components.copy_(directions[: len(self.components)])
         return self
 
-    def reconstruct(self, x: Tensor) -> Tensor:
-        """The nearest point of the subspace, of the input's shape."""
-        centered = x.flatten(1) - self.mean
-        return (self.mean + centered @ self.components.T @ self.components).reshape(x.shape)
+    def encode(self, x: Tensor) -> Tensor:
+        """Coordinates in the subspace, shape (n, components)."""
+        return (x.flatten(1) - self.mean) @ self.components.T
 
-    def score(self, x: Tensor) -> Tensor:
-        """Mean squared distance to the subspace, shape (n,)."""
-        return (x - self.reconstruct(x)).square().flatten(1).mean(1)
+    def decode(self, code: Tensor) -> Tensor:
+        """The points of the subspace at coordinates of shape (n, components), shape (n, *shape)."""
+        return (self.mean + code @ self.components).reshape(-1, *self.shape)

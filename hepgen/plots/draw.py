@@ -1,7 +1,7 @@
 """Figures from their saved numbers, as PDF and PNG."""
 
-from collections.abc import Callable, Iterable
-from itertools import cycle
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count, cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,22 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Histogram, Image, Images, Points, read_figure
+from hepgen.plots.figures import (
+    Axis,
+    Comparison,
+    Corner,
+    Curves,
+    Figure,
+    Histogram,
+    Image,
+    Images,
+    Layer,
+    Marker,
+    Points,
+    Role,
+    Scatter,
+    read_figure,
+)
 from hepgen.storage import atomic
 
 __all__ = ["draw", "draw_files"]
@@ -53,8 +68,13 @@ LOOKS = (
     Look("#2a9d8f", (0, (5, 1, 1, 1, 1, 1)), "D"),
     Look("#7b4fa3", (0, (1, 1)), "v"),
     Look("#66c2ff", (0, (8, 2)), "P"),
-    Look("#8a5a2b", (0, (3, 1)), "X"),
+    Look("#c2459b", (0, (3, 1)), "X"),
     Look("#9ac043", (0, (2, 3)), "*"),
+)
+SUPERVISED = tuple(Look("black", look.dash, LOOKS[number - 7].marker) for number, look in enumerate(LOOKS))
+CUTS = tuple(
+    Look(("#8a5a2b", "#c49a6c", "#5c3a1a")[number % 3], look.dash, LOOKS[number - 6].marker)
+    for number, look in enumerate(LOOKS)
 )
 GUIDES = tuple(Look("0.55", dash, "") for dash in (":", (0, (6, 3)), (0, (6, 2, 1, 2))))
 
@@ -74,9 +94,11 @@ def draw(figure: Figure) -> Canvas:
     """Draw one figure; the caller closes it."""
     drawers: dict[str, Callable[[Any], Canvas]] = {
         "comparison": _comparison,
+        "corner": _corner,
         "curves": _curves,
         "images": _images,
         "points": _points,
+        "scatter": _scatter,
     }
     with mpl.rc_context(STYLE):
         return drawers[figure.kind](figure)
@@ -129,31 +151,135 @@ def _histogram(
 
 def _curves(figure: Curves) -> Canvas:
     canvas, ax = plt.subplots(figsize=(6.4, 5.2))
-    looks, guides = cycle(LOOKS), cycle(GUIDES)
+    look_of = _looks()
     for line in figure.lines:
-        color, dash, _ = next(guides if line.role == "guide" else looks)
+        color, dash, _ = look_of(line.role)
         width = 1.1 if line.role in ("guide", "cut") else 1.8
         ax.plot(line.x, line.y, color=color, ls=dash, lw=width, label=line.label)
         if line.low is not None and line.high is not None:
             ax.fill_between(line.x, line.low, line.high, color=color, alpha=0.2, lw=0)
-    for marker in figure.markers:
+    _mark(ax, figure.markers)
+    _scale(ax, figure.x, figure.y)
+    _legend(ax)
+    _annotate(canvas, ax, figure.title, figure.notes)
+    return canvas
+
+
+def _looks() -> Callable[[Role], Look]:
+    """The next look for a role: colours for models, blacks for supervised ones, browns for cuts, greys for guides."""
+    fixed = {"supervised": cycle(SUPERVISED), "cut": cycle(CUTS), "guide": cycle(GUIDES)}
+    models = _combinations()
+    return lambda role: next(fixed.get(role, models))
+
+
+def _combinations() -> Iterator[Look]:
+    """Looks without end: the colours again with other dashes and markers."""
+    for turn in count():
+        for number, look in enumerate(LOOKS):
+            other = LOOKS[(number + 3 * turn) % len(LOOKS)]
+            yield Look(look.color, other.dash, other.marker)
+
+
+def _mark(ax: Axes, markers: list[Marker]) -> None:
+    for marker in markers:
         place = ax.axvline if marker.axis == "x" else ax.axhline
         place(marker.at, color="0.4", lw=1, ls=":")
         at = {"x": marker.at, "y": 0.02} if marker.axis == "x" else {"x": 0.02, "y": marker.at}
         transform = ax.get_xaxis_transform() if marker.axis == "x" else ax.get_yaxis_transform()
         ax.text(*at.values(), f" {marker.label}", transform=transform, fontsize=8, color="0.3", va="bottom")
+
+
+def _legend(ax: Axes, *, beside: bool = False) -> None:
+    """A long legend stands beside the axes, where it hides nothing."""
+    _, labels = ax.get_legend_handles_labels()
+    if labels and (beside or len(labels) > 6):
+        ax.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), borderaxespad=0)
+    elif labels:
+        ax.legend()
+
+
+def _scatter(figure: Scatter) -> Canvas:
+    canvas, ax = plt.subplots(figsize=(6.4, 5.2))
+    look_of = _looks()
+    for group in figure.groups:
+        color, dash, marker = look_of(group.role)
+        (x, x_errors), (y, y_errors) = _with_errors(group.x), _with_errors(group.y)
+        style = {"fmt": marker, "ms": 5.5, "lw": 1.0, "capsize": 1.5, "color": color}
+        style |= {"mfc": "white"} if group.role == "cut" else {}
+        ax.errorbar(x, y, y_errors, x_errors, label=group.label, **style)
+        if group.joined:
+            ax.plot(x, y, color=color, ls=dash, lw=1.2)
+    for line in figure.lines:
+        color, dash, _ = look_of(line.role)
+        ax.plot(line.x, line.y, color=color, ls=dash, lw=1.2, label=line.label)
+        if line.low is not None and line.high is not None:
+            ax.fill_between(line.x, line.low, line.high, color=color, alpha=0.2, lw=0)
     _scale(ax, figure.x, figure.y)
-    ax.legend()
+    _legend(ax)
     _annotate(canvas, ax, figure.title, figure.notes)
     return canvas
 
 
+def _with_errors(bars: Iterable[tuple[float, float, float]]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values and the lengths of their bars downwards and upwards, or none where all are points."""
+    value, low, high = np.array(list(bars)).reshape(-1, 3).T
+    errors = np.clip([value - low, high - value], 0, None)
+    return value, errors if errors.any() else None
+
+
+def _corner(figure: Corner) -> Canvas:
+    size = len(figure.axes)
+    if size == 2:
+        canvas, plane = plt.subplots(figsize=(6.4, 5.4))
+        panels = {(1, 0): plane}
+    else:
+        side = max(6.4 if size == 1 else 2.1 * size, 5.0)
+        canvas, grid = plt.subplots(size, size, figsize=(side, 0.8 * side if size == 1 else side), squeeze=False)
+        panels = {(row, column): grid[row, column] for row in range(size) for column in range(row + 1)}
+        for row, column in zip(*np.triu_indices(size, 1), strict=True):
+            grid[row, column].axis("off")
+    for layer, look in zip(figure.layers, (Look("0.45", "-", "o"), *LOOKS[1:]), strict=False):
+        _population(panels, figure, layer, look)
+    for (row, column), ax in panels.items():
+        ax.set(xlabel=figure.axes[column].label, ylabel=figure.axes[row].label if row > column else "density")
+        if size > 2:
+            ax.tick_params(labelsize=7)
+            if row == column:
+                ax.set(yticks=[], ylabel="")
+            ax.label_outer()
+    handles = [plt.Line2D([], [], color=look, lw=2) for look in ("0.45", LOOKS[1].color)]
+    labels = [layer.label for layer in figure.layers]
+    if size > 2:
+        canvas.legend(handles, labels, loc="upper right", bbox_to_anchor=(0.9, 0.88))
+        canvas.suptitle(figure.title, x=0.12, y=0.92, ha="left", fontsize=12)
+    else:
+        next(iter(panels.values())).legend(handles, labels)
+    _annotate(canvas, panels[size - 1, 0], figure.title if size <= 2 else "", figure.notes)
+    return canvas
+
+
+def _population(panels: dict[tuple[int, int], Axes], figure: Corner, layer: Layer, look: Look) -> None:
+    """One population: a filled one where it is the first, contours for the others."""
+    centers = [(np.array(edges)[1:] + np.array(edges)[:-1]) / 2 for edges in figure.edges]
+    first = layer is figure.layers[0]
+    planes = zip(*np.tril_indices(len(figure.axes), -1), strict=True)
+    for (row, column), density, levels in zip(planes, layer.pairs, layer.levels, strict=True):
+        ax, values = panels[row, column], np.array(density)
+        if first:
+            ax.contourf(centers[column], centers[row], values, [*levels, np.inf], colors=["0.85", "0.65"])
+        else:
+            ax.contour(centers[column], centers[row], values, levels, colors=look.color, linestyles=["--", "-"])
+    for number, marginal in enumerate(layer.marginals):
+        if (number, number) in panels:
+            fill = {"fill": True, "alpha": 0.4} if first else {"lw": 1.3}
+            panels[number, number].stairs(marginal, figure.edges[number], color=look.color, **fill)
+
+
 def _images(figure: Images) -> Canvas:
     columns = max(len(row) for row in figure.rows)
-    canvas, axes = plt.subplots(
-        len(figure.rows), columns, figsize=(2.7 * columns + 0.8, 2.7 * len(figure.rows) + 0.5), squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    side = 2.7 if columns < 6 else 1.6
+    size = (side * columns + 0.8, side * len(figure.rows) + 0.5)
+    canvas, axes = plt.subplots(len(figure.rows), columns, figsize=size, squeeze=False, layout="constrained")
     extent = (*figure.window, *figure.window)
     for row, line in zip(axes, figure.rows, strict=True):
         norm, cmap = _color_scale(line, figure.color)
@@ -183,32 +309,51 @@ def _color_scale(row: list[Image], color: Axis) -> tuple[Normalize, str]:
 
 
 def _points(figure: Points) -> Canvas:
-    canvas, ax = plt.subplots(figsize=(max(6.4, 0.75 * len(figure.categories) + 3), 4.8))
-    positions = np.arange(len(figure.categories))
-    offsets = np.linspace(-0.3, 0.3, len(figure.series)) if len(figure.series) > 1 else [0.0]
-    looks = cycle(LOOKS)
-    for offset, (label, points), (color, _, marker) in zip(offsets, figure.series.items(), looks, strict=False):
-        value, low, high = np.array(points).T
-        errors = np.clip([value - low, high - value], 0, None)
-        ax.errorbar(
-            positions + offset, value, errors, fmt=marker, color=color, ms=5, capsize=2, lw=1.1, label=label, ls="none"
-        )
-    if figure.floor is not None:
-        for position, floor in zip(positions, figure.floor, strict=True):
-            label = figure.floor_label if position == 0 else None
-            ax.hlines(floor, position - 0.42, position + 0.42, color="black", ls=":", lw=1.3, label=label)
-    _scale(ax, None, figure.y)
-    ax.set_xticks(
-        positions,
-        figure.categories,
-        rotation=30 if len(positions) > 4 else 0,
-        ha="right" if len(positions) > 4 else "center",
-    )
-    ax.tick_params(axis="x", which="minor", bottom=False, top=False)
-    ax.set_xlim(-0.6, len(positions) - 0.4)
-    ax.legend()
+    number = len(figure.categories)
+    flat = figure.horizontal
+    size = (6.4, 0.27 * number + 1.6) if flat else (max(6.4, 0.75 * number + 3), 4.8)
+    canvas, ax = plt.subplots(figsize=size)
+    positions = np.arange(number)
+    overlap = any(sum(bar is not None for bar in bars) > 1 for bars in zip(*figure.series.values(), strict=True))
+    half = 0.2 if flat else 0.3
+    offsets = np.linspace(-half, half, len(figure.series)) if overlap else np.zeros(len(figure.series))
+    look_of = _looks()
+    for offset, (label, bars) in zip(offsets, figure.series.items(), strict=True):
+        color, _, marker = look_of(figure.roles.get(label, "model"))
+        shown = [place for place, bar in enumerate(bars) if bar is not None]
+        value, errors = _with_errors([bar for bar in bars if bar is not None])
+        style = {"fmt": marker, "color": color, "ms": 5, "capsize": 2, "lw": 1.1, "label": label, "ls": "none"}
+        place = positions[shown] + offset
+        if flat:
+            ax.errorbar(value, place, xerr=errors, **style)
+        else:
+            ax.errorbar(place, value, yerr=errors, **style)
+    floors = [(place, floor) for place, floor in enumerate(figure.floor or []) if floor is not None]
+    for index, (place, floor) in enumerate(floors):
+        label = figure.floor_label if index == 0 else None
+        lines = ax.vlines if flat else ax.hlines
+        lines(floor, place - 0.42, place + 0.42, color="black", ls=":", lw=1.3, label=label)
+    _mark(ax, figure.markers)
+    _name_positions(ax, figure.categories, flat)
+    _scale(ax, figure.y if flat else None, None if flat else figure.y)
+    _legend(ax, beside=flat)
     _annotate(canvas, ax, figure.title, figure.notes)
     return canvas
+
+
+def _name_positions(ax: Axes, names: list[str], flat: bool) -> None:
+    """Names in place of numbers: below the axes, or one row each from the top down."""
+    limits = (-0.6, len(names) - 0.4)
+    if flat:
+        ax.set_yticks(range(len(names)), names, fontsize=9)
+        ax.tick_params(axis="y", which="minor", left=False, right=False)
+        ax.set_ylim(*limits[::-1])
+        ax.grid(axis="y", color="0.9", lw=0.6)
+        return
+    long = len(names) > 4
+    ax.set_xticks(range(len(names)), names, rotation=30 if long else 0, ha="right" if long else "center")
+    ax.tick_params(axis="x", which="minor", bottom=False, top=False)
+    ax.set_xlim(*limits)
 
 
 def _scale(ax: Axes, x: Axis | None, y: Axis | None) -> None:
@@ -216,12 +361,15 @@ def _scale(ax: Axes, x: Axis | None, y: Axis | None) -> None:
         if settings is None:
             continue
         ax.set(**{f"{name}label": settings.label})
-        if settings.log:
+        if settings.log and settings.linear:
+            scale = ax.set_xscale if name == "x" else ax.set_yscale
+            scale("symlog", linthresh=settings.linear, linscale=0.5)
+        elif settings.log:
             ax.set(**{f"{name}scale": "log"})
         if settings.range:
             ax.set(**{f"{name}lim": settings.range})
         low, high = axis.get_view_interval()
-        if settings.log and high < 300 * low:
+        if settings.log and 0 < high < 300 * low:
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axis.set_major_formatter("{x:g}")
             axis.set_minor_formatter(NullFormatter())

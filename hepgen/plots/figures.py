@@ -12,21 +12,26 @@ from hepgen.storage import read_json, write_json
 __all__ = [
     "Axis",
     "Comparison",
+    "Corner",
     "Curves",
     "Figure",
+    "Group",
     "Histogram",
     "Image",
     "Images",
+    "Layer",
     "Line",
     "Marker",
     "Points",
+    "Scatter",
     "banded_line",
     "read_figure",
     "write_figure",
 ]
 
 
-Role = Literal["model", "supervised", "cut", "guide"]
+Role = Literal["model", "external", "supervised", "cut", "guide"]
+Bar = tuple[float, float, float]
 
 BAND = [(1 - 0.6827) / 2, 0.5, (1 + 0.6827) / 2]
 
@@ -41,6 +46,7 @@ class Axis(Spec):
     label: str
     log: bool = False
     range: tuple[float, float] | None = None
+    linear: float | None = Field(None, description="a logarithmic axis is linear below this, so that 0 has a place")
 
 
 class Histogram(Spec):
@@ -137,14 +143,68 @@ class Points(Spec):
     kind: Literal["points"] = "points"
     title: str
     categories: list[str]
-    series: dict[str, list[tuple[float, float, float]]] = Field(description="label: (value, low, high) per category")
-    floor: list[float] | None = Field(None, description="statistical floor or null value per category")
+    series: dict[str, list[Bar | None]] = Field(
+        description="label: (value, low, high) per category, where there is one"
+    )
+    roles: dict[str, Role] = Field({}, description="how series are drawn that are not models")
+    floor: list[float | None] | None = Field(None, description="statistical floor or null value per category")
     floor_label: str = "floor"
+    y: Axis = Field(description="the axis of the values")
+    horizontal: bool = Field(False, description="one row for each category, for many or long names")
+    markers: list[Marker] = []
+    notes: list[str] = []
+
+
+class Group(Spec):
+    """Points with intervals (value, low, high) in both coordinates, joined by a line in their order if asked for."""
+
+    label: str
+    x: list[Bar]
+    y: list[Bar]
+    role: Role = "model"
+    joined: bool = False
+
+
+class Scatter(Spec):
+    """Points in a plane, over guides: one figure of merit against another, or against a setting."""
+
+    kind: Literal["scatter"] = "scatter"
+    title: str
+    groups: list[Group]
+    lines: list[Line] = []
+    x: Axis
     y: Axis
     notes: list[str] = []
 
 
-Figure = Annotated[Comparison | Curves | Images | Points, Field(discriminator="kind")]
+class Layer(Spec):
+    """One population of a corner plot.
+
+    Attributes:
+        label: What it is.
+        marginals: Density in each dimension, by bin.
+        pairs: Smoothed densities in the planes (1, 0), (2, 0), (2, 1), ...; the first index is the plot's y.
+        levels: For each plane the heights of the contours, rising.
+    """
+
+    label: str
+    marginals: list[list[float]]
+    pairs: list[list[list[float]]]
+    levels: list[list[float]]
+
+
+class Corner(Spec):
+    """Projections of populations onto every dimension and every plane; two dimensions make one large plane."""
+
+    kind: Literal["corner"] = "corner"
+    title: str
+    axes: list[Axis]
+    edges: list[list[float]] = Field(description="bin edges of each dimension")
+    layers: list[Layer]
+    notes: list[str] = []
+
+
+Figure = Annotated[Comparison | Corner | Curves | Images | Points | Scatter, Field(discriminator="kind")]
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:

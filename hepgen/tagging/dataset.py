@@ -90,7 +90,7 @@ def raw_inputs(config: Config, entry: Tagger, table: Table) -> Indexable:
     """What a tagger sees: observables of shape (n, d), or the leading jets of all events, then the subleading ones.
 
     Raises:
-        HepgenError: if the events do not keep two jets to look into, or a jet is empty.
+        HepgenError: if the events do not keep two jets to look into, or a jet is empty or not finite.
     """
     if not isinstance(entry.inputs, str):
         return torch.from_numpy(table.matrix(entry.inputs))
@@ -99,7 +99,12 @@ def raw_inputs(config: Config, entry: Tagger, table: Table) -> Indexable:
         msg = f"tagging: {entry.inputs} are made of the two leading jets; these events keep {kept}"
         raise HepgenError(f"{msg}; set jets.<name>.number to 2")
     jets = ak.concatenate(table.constituents[:LEADING])
-    empty = int(ak.sum(ak.num(jets) == 0))
+    flat = ak.flatten(jets)
+    broken = sum(int(np.count_nonzero(~np.isfinite(ak.to_numpy(flat[name])))) for name in ("pt", "eta", "phi"))
+    if broken:
+        msg = f"tagging: {broken} values of the jets' constituents are not finite; make the events again"
+        raise HepgenError(msg)
+    empty = int(ak.sum(ak.sum(jets.pt, axis=1) <= 0))
     if empty:
         msg = f"tagging: {empty} of {len(jets)} jets have no constituents, so {entry.inputs} cannot be made of them"
         raise HepgenError(f"{msg}; raise jets.<name>.pt_min, or read events that keep their particles")

@@ -41,7 +41,7 @@ def score(
     tagger = load_tagger(config, model_file)
     entry, card = tagger.entry, tagger.card
     observable = observable_of(config, entry)
-    columns = [*columns_of(entry), *([observable] if tagger.rank else [])]
+    columns = sorted({*columns_of(entry), *([observable] if tagger.rank else [])})
     (table,) = load(config, paths, columns, ("test",), constituents=isinstance(entry.inputs, str))
     where = pick_device(device)
     if isinstance(tagger.network, nn.Module):
@@ -71,8 +71,8 @@ def _of_events(
         raise HepgenError(f"{msg} are not finite; did the training diverge?")
     if tagger.rank is None:
         return scores
-    mass = table.columns[observable].astype(np.float64)
-    return tagger.rank(torch.from_numpy(scores), torch.from_numpy(mass)).numpy()
+    pairs = torch.from_numpy(np.stack([scores, table.columns[observable]], axis=1, dtype=np.float64))
+    return in_batches(lambda pair: tagger.rank(*pair.T), pairs, torch.device("cpu"))
 
 
 def _write_latent(file: h5py.File, network: Any, inputs: Indexable, label: np.ndarray, device: torch.device) -> None:

@@ -19,7 +19,7 @@ from hepgen.registry import look_up, unknown_name
 from hepgen.tagging.dataset import make_scaler
 from hepgen.training import Indexable
 
-__all__ = ["Trained", "build", "in_batches", "is_supervised", "load_tagger", "score_kinds"]
+__all__ = ["Trained", "build", "in_batches", "is_supervised", "load_tagger", "restore", "score_kinds"]
 
 BATCH = 4096
 
@@ -78,7 +78,15 @@ def load_tagger(config: Config, path: Path) -> Trained:
         HepgenError: if the file is damaged or not of this configuration.
     """
     parts, card = load_model(path)
-    entry = look_up("entry of tagging.models", card["name"], config.tagging.entries)
+    return restore(path, look_up("entry of tagging.models", card["name"], config.tagging.entries), parts, card)
+
+
+def restore(path: Path, entry: Tagger, parts: dict[str, dict[str, Any]], card: dict[str, Any]) -> Trained:
+    """A trained tagger from its configuration and what `load_model` found in its file.
+
+    Raises:
+        HepgenError: if the two do not belong together.
+    """
     network = build(card["name"], entry, tuple(card["shape"]))
     scaler = make_scaler(entry)
     rank = ConditionalRank() if "decorrelation" in parts else None

@@ -1,11 +1,13 @@
 """Train one tagger with one seed."""
 
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import mannwhitneyu
 from torch import Tensor
 
 from hepgen import training
@@ -13,7 +15,7 @@ from hepgen.config import Config, Tagger
 from hepgen.errors import HepgenError
 from hepgen.models.files import save_model
 from hepgen.plan import provenance
-from hepgen.preprocessing import Scaler
+from hepgen.progress import Log
 from hepgen.provenance import digest, seed_for
 from hepgen.registry import look_up
 from hepgen.storage import checksum
@@ -27,6 +29,8 @@ __all__ = ["train"]
 
 # Enough events to fix a scale, and the moments of residuals and codes.
 SOME = 8192
+# A supervised model that chance beats so often has learnt nothing.
+CHANCE = 0.05
 
 
 def train(
@@ -38,14 +42,15 @@ def train(
     state beside the output, in ``<output>.checkpoint``, and goes on from there when it is started again.
 
     Raises:
-        HepgenError: if the model or its inputs are unknown, events are missing, the training diverges, or what it
-            learnt gives all events one score.
+        HepgenError: if the model or its inputs are unknown, the entry asks for what the model cannot do, events are
+            missing, the training diverges, or what was learnt gives all events one score or tells nothing.
     """
     entry = look_up("entry of tagging.models", model, config.tagging.entries)
     supervised = is_supervised(entry)
-    tables = [
-        decorrelation.planed(config, entry, table) for table in _tables(config, model, entry, paths, supervised, seed)
-    ]
+    _check(model, entry, supervised)
+    tables = decorrelation.planed(config, entry, _tables(config, model, entry, paths, supervised, seed))
+    if supervised:
+        tables = _balanced(model, entry, tables)
     inputs = [raw_inputs(config, entry, table) for table in tables]
     scaler = make_scaler(entry).fit(inputs[0] if isinstance(inputs[0], Tensor) else _some(inputs[0]))
     inputs = [scaled(x, scaler) for x in inputs]
@@ -58,22 +63,30 @@ def train(
     events = checksum(chain.from_iterable(paths.values()))
     history = training.History()
     where = training.pick_device(device)
+    untrained = _mean_score(network, inputs[1], where) if decorrelation.is_penalised(entry) else np.inf
     if hasattr(network, "loss"):
         rows = [len(x) for x in inputs]
         pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
         history = training.train(
-            pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed, method=method,
-            checkpoint=checkpoint, card=digest([stamp, seed, events]), name=f"{model}, seed {seed}",
+            pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed,
+            method=method, checkpoint=checkpoint, card=digest([stamp, seed, events]), name=f"{model}, seed {seed}",
         )  # fmt: skip
     else:
-        decorrelation.refuse_in_training(model, entry)
         _fit(network, data, seed)
     if hasattr(network, "calibrate"):
         network.calibrate(_some(inputs[0]).to(where))
-    _refuse_constant(model, entry, network, inputs[1], where)
+    try:
+        _refuse_useless(model, entry, network, validation[: 1 + supervised], untrained, where)
+    except HepgenError:
+        checkpoint.unlink(missing_ok=True)
+        raise
     parts = {"model": network, "preprocessing": scaler}
-    parts |= decorrelation.after_training(config, entry, network, inputs[0], tables[0], where)
+    parts |= decorrelation.after_training(config, entry, network, inputs, tables, where)
     card = {"name": model, "seed": seed, "shape": shape, "supervised": supervised, **entry.model_dump(mode="json")}
+    if isinstance(entry.inputs, str):
+        card[entry.inputs] = getattr(config.tagging, entry.inputs).model_dump()
+    if "decorrelation" in parts:
+        card["observable"] = decorrelation.observable_of(config, entry)
     card["history"] = {"train": history.train, "validation": history.validation}
     save_model(output, parts, card, stamp)
     checkpoint.unlink(missing_ok=True)
@@ -87,19 +100,28 @@ def _tables(
     columns = {*columns_of(entry), *([decorrelation.observable_of(config, entry)] if entry.decorrelation else [])}
     parts = load(config, paths, sorted(columns), ("train", "validation"), constituents=isinstance(entry.inputs, str))
     if supervised:
-        for key in ("normal", "contamination", "events"):
-            if getattr(entry, key) != type(entry).model_fields[key].default:
-                msg = f"tagging.models.{model}.{key}: is for models that learn one class; {entry.type} learns two"
-                raise HepgenError(msg)
         return [_in_classes(config, entry, table) for table in parts] if entry.classes else parts
-    if entry.classes:
-        msg = f"tagging.models.{model}.classes: {entry.type} learns one class only; give classes to supervised models"
-        raise HepgenError(msg)
-    share = 1.0 if entry.events is None else entry.events / _count(parts[0], entry)
+    available = np.sum(parts[0].columns["label"] == (entry.normal == "signal"))
+    if entry.events and entry.events > available:
+        Log()(f"{model}: events is {entry.events}; there are {available} {entry.normal} events, and all are learnt")
+    share = entry.events / max(1, available) if entry.events else 1.0
     return [
         _learnt(table, entry, share, seed_for(config.seed, "tagging", part, seed))
         for part, table in zip(("train", "validation"), parts, strict=True)
     ]
+
+
+def _check(model: str, entry: Tagger, supervised: bool) -> None:
+    """Raise `HepgenError` if an entry has settings that its model cannot follow."""
+    where = f"tagging.models.{model}"
+    for key in ("normal", "contamination", "events") if supervised else ():
+        if getattr(entry, key) != type(entry).model_fields[key].default:
+            msg = f"{where}.{key}: is for models that learn one class; {entry.type} learns two"
+            raise HepgenError(msg)
+    if entry.classes and not supervised:
+        msg = f"{where}.classes: {entry.type} learns one class only; give classes to supervised models"
+        raise HepgenError(msg)
+    decorrelation.check(model, entry)
 
 
 def _in_classes(config: Config, entry: Tagger, table: Table) -> Table:
@@ -114,8 +136,22 @@ def _in_classes(config: Config, entry: Tagger, table: Table) -> Table:
     return Table({**kept.columns, "label": label}, {}, kept.constituents)
 
 
-def _count(table: Table, entry: Tagger) -> int:
-    return max(1, int(np.sum(table.columns["label"] == (entry.normal == "signal"))))
+def _balanced(model: str, entry: Tagger, tables: Sequence[Table]) -> list[Table]:
+    """The events with weights by which both classes count the same; those of the first table say how.
+
+    Raises:
+        HepgenError: if it has events of one class only.
+    """
+    label, weight = tables[0].columns["label"], tables[0].columns["weight"]
+    total = np.bincount(label, weight, 2)
+    if total.min() <= 0:
+        msg = f"{model}: all {len(label)} training events are {('background', 'signal')[total.argmax()]}"
+        raise HepgenError(f"{msg}; {entry.type} is supervised and needs samples of both")
+    factor = total.sum() / (2 * total)
+    return [
+        Table({**t.columns, "weight": t.columns["weight"] * factor[t.columns["label"]]}, {}, t.constituents)
+        for t in tables
+    ]
 
 
 def _learnt(table: Table, entry: Tagger, share: float, seed: int) -> Table:
@@ -134,7 +170,7 @@ def _learnt(table: Table, entry: Tagger, share: float, seed: int) -> Table:
     wanted = round(entry.contamination / (1 - entry.contamination) * len(kept))
     if wanted > len(other):
         msg = f"tagging: a contamination of {entry.contamination:g} takes {wanted} events of the other class"
-        raise HepgenError(f"{msg}; there are {len(other)} among the training events")
+        raise HepgenError(f"{msg}; there are {len(other)} among these {len(table)} events")
     return table[np.sort(np.concatenate([kept, other[:wanted]]))]
 
 
@@ -153,20 +189,47 @@ def _arrays(inputs: Indexable, table: Table, supervised: bool) -> list[Indexable
     return [inputs, *(torch.from_numpy(np.tile(column, repeats)).float() for column in columns)]
 
 
-def _refuse_constant(model: str, entry: Tagger, network: Any, inputs: Indexable, device: torch.device) -> None:
-    """Raise `HepgenError` if a trained model gives all events the same score."""
-    scores = in_batches(network.score, _some(inputs), device)
+def _mean_score(network: Any, inputs: Indexable, device: torch.device) -> float:
+    network.to(device)
+    return float(in_batches(network.score, _some(inputs), device).mean())
+
+
+def _refuse_useless(
+    model: str, entry: Tagger, network: Any, validation: Sequence[Indexable], untrained: float, device: torch.device
+) -> None:
+    """Raise `HepgenError` if a trained model's scores tell nothing, as where a penalty on them has won.
+
+    Args:
+        model: The tagger's name.
+        entry: Its configuration.
+        network: The trained model.
+        validation: Inputs that it did not learn from, and labels if it is supervised.
+        untrained: Their mean score before the training, where there was a penalty.
+        device: Where the model is.
+    """
+    scores = in_batches(network.score, _some(validation[0]), device)
+    label = [_some(labels).numpy() for labels in validation[1:]]
     if not np.isfinite(scores).all():
         msg = f"{model}: {np.sum(~np.isfinite(scores))} of {len(scores)} validation scores are not finite"
         raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
+    penalised = decorrelation.is_penalised(entry)
     if len(scores) > 1 and np.ptp(scores) <= 1e-6 * np.abs(scores).max():
-        cause = (
-            "the adversary has won: lower decorrelation.strength"
-            if entry.decorrelation and entry.decorrelation.method in ("adversary", "disco")
-            else "are its inputs constant?"
+        msg = f"{model}: after the training all {len(scores)} validation scores equal {scores[0]:g}"
+        cause = "the penalty has won: lower decorrelation.strength" if penalised else "are its inputs constant?"
+        raise HepgenError(f"{msg}; {cause}")
+    if not penalised:
+        return
+    if label:
+        signal, background = scores[label[0] == 1], scores[label[0] == 0]
+        lost = min(len(signal), len(background)) > 0 and (
+            mannwhitneyu(signal, background, alternative="greater").pvalue > CHANCE
         )
-        msg = f"{model}: after the training all {len(scores)} validation scores equal {scores[0]:g}; {cause}"
-        raise HepgenError(msg)
+    else:
+        lost = scores.mean() >= untrained
+    if lost:
+        what = "tell the classes apart no better than by chance" if label else "are no better than before the training"
+        msg = f"{model}: its scores {what}: the penalty of {entry.decorrelation.method} has won"
+        raise HepgenError(f"{msg}; lower decorrelation.strength")
 
 
 def _fit(network: Any, data: list[Indexable], seed: int) -> None:

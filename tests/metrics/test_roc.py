@@ -29,13 +29,29 @@ def test_curve_equals_scikit_learn(sample):
     np.testing.assert_allclose(roc.signal, signal, atol=1e-12)
 
 
-def test_counts_are_repeated_events(sample):
+def test_replicas_are_repeated_events(sample):
+    """Merged thresholds move no efficiency by more than 1 % (background) or 0.001 (signal)."""
     score, label, weight = sample
-    counts = np.random.default_rng(2).integers(0, 3, len(score))
-    once = Ranking(score, label, weight).roc(counts)
-    again = Ranking(*(np.repeat(values, counts) for values in sample)).roc()
-    assert once.auc == pytest.approx(again.auc, abs=1e-12)
-    assert once.max_sic(events=FLOOR_EVENTS) == pytest.approx(again.max_sic(events=FLOOR_EVENTS), abs=1e-12)
+    counts = np.random.default_rng(2).integers(0, 3, (len(score), 2)).astype(np.float32)
+    replicas = Ranking(score, label, weight).replicas(counts)
+    for number, drawn in enumerate(counts.T.astype(int)):
+        again = Ranking(*(np.repeat(values, drawn) for values in sample)).roc()
+        assert replicas.auc[number] == pytest.approx(again.auc, abs=1e-4)
+        assert replicas.rejection(0.3)[number] == pytest.approx(again.rejection(0.3), rel=0.02)
+        best = again.max_sic(events=FLOOR_EVENTS)
+        assert replicas.max_sic(events=FLOOR_EVENTS)[number] == pytest.approx(best, rel=0.01)
+
+
+def test_weights_that_are_equal_change_nothing(sample):
+    score, label, _ = sample
+    once, scaled = (Ranking(score, label, np.full(len(score), w)).roc() for w in (1.0, 0.3))
+    np.testing.assert_allclose(once.passing, scaled.passing)
+
+
+def test_signal_at_is_the_loosest_cut_that_keeps_an_efficiency():
+    label = np.array([1, 0, 1, 1, 0, 1])
+    roc = Ranking(-np.arange(6.0), label).roc()
+    np.testing.assert_array_equal(roc.signal_at(np.array([0, 0.4, 0.5, 0.9, 1])), [0.25, 0.25, 0.75, 0.75, 1])
 
 
 def test_figures_of_merit_of_a_known_curve():

@@ -6,13 +6,17 @@ from hepgen.plots.draw import draw, draw_files
 from hepgen.plots.figures import (
     Axis,
     Comparison,
+    Corner,
     Curves,
+    Group,
     Histogram,
     Image,
     Images,
+    Layer,
     Line,
     Marker,
     Points,
+    Scatter,
     read_figure,
     write_figure,
 )
@@ -59,9 +63,42 @@ POINTS = Points(
     floor=[0.5, 0.6],
     y=Axis(label="Δ × 10³", log=True),
 )
+ROWS = Points(
+    title="all taggers",
+    categories=["AE", "cut"],
+    series={"models": [(0.7, 0.6, 0.8), None], "cuts": [None, (0.5, 0.4, 0.6)]},
+    roles={"cuts": "cut"},
+    floor=[0.51, None],
+    y=Axis(label="AUC"),
+    horizontal=True,
+    markers=[Marker(label="random", at=0.5, axis="x")],
+)
+BARS = [(0, 0, 0), (1, 1, 1), (100, 90, 120)]
+SCATTER = Scatter(
+    title="scan",
+    groups=[Group(label=f"AE {n}", x=BARS, y=[(n, n - 0.1, n + 0.1)] * 3, joined=True) for n in range(12)],
+    lines=[Line(label="ceiling", x=[0, 100], y=[3, 4], low=[2, 3], high=[4, 5], role="guide")],
+    x=Axis(label="strength", log=True, linear=1.0),
+    y=Axis(label="AUC"),
+)
 
 
-@pytest.mark.parametrize("figure", [COMPARISON, CURVES, IMAGES, POINTS], ids=lambda figure: figure.kind)
+def corner(size):
+    grid = np.exp(-np.add.outer((PIXELS[0] - 2) ** 2, (PIXELS[0] - 1) ** 2))
+    pairs = size * (size - 1) // 2
+    layers = [
+        Layer(label=label, marginals=[[1, 2, 2, 1]] * size, pairs=[grid.tolist()] * pairs, levels=[[0.1, 0.5]] * pairs)
+        for label in ("background", "signal")
+    ]
+    axes = [Axis(label=f"$z_{number}$") for number in range(size)]
+    return Corner(title=f"codes {size}", axes=axes, edges=[[0, 1, 2, 3, 4]] * size, layers=layers)
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [COMPARISON, CURVES, IMAGES, POINTS, ROWS, SCATTER, corner(1), corner(2), corner(3)],
+    ids=lambda figure: figure.title,
+)
 def test_every_kind_is_drawn_from_its_file_with_all_its_labels(tmp_path, figure):
     path = tmp_path / "figure.json"
     write_figure(path, figure)
@@ -73,9 +110,18 @@ def test_every_kind_is_drawn_from_its_file_with_all_its_labels(tmp_path, figure)
     texts = {text.get_text() for text in canvas.findobj(plt.Text)}
     plt.close(canvas)
     assert figure.title in texts
-    assert any(figure.y.label in text for text in texts)
-    for label in getattr(figure, "series", {}):
-        assert label in texts
+    for axis in getattr(figure, "axes", None) or [figure.x, figure.y] if figure.kind != "points" else [figure.y]:
+        assert any(axis.label in text for text in texts)
+    named = [*getattr(figure, "groups", []), *getattr(figure, "layers", []), *getattr(figure, "lines", [])]
+    assert {*getattr(figure, "series", {}), *(item.label for item in named)} <= texts
+
+
+def test_no_two_of_many_look_the_same():
+    canvas = draw(SCATTER)
+    handles, labels = canvas.axes[0].get_legend_handles_labels()
+    plt.close(canvas)
+    looks = {(h.lines[0].get_color(), h.lines[0].get_marker()) for h in handles if hasattr(h, "lines")}
+    assert len(looks) == len(labels) - 1 == 12
 
 
 def test_ratio_is_to_the_reference():

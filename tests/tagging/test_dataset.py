@@ -41,7 +41,7 @@ def test_canonical_order_is_that_of_the_configuration(config, paths):
 
 def test_only_what_is_asked_for_is_kept(config, paths):
     (table,) = load(config, paths, ["mjj"], ("test",))
-    assert set(table.columns) == {"mjj", "label", "weight"}
+    assert set(table.columns) == {"mjj", "label", "weight", "sample", "event"}
     assert not table.constituents
     assert np.all(table.columns["weight"] == 1)
 

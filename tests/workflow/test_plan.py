@@ -27,11 +27,11 @@ def test_a_comment_reruns_nothing(project):
     assert not project.planned()
 
 
-def test_a_models_setting_retrains_that_model_alone(project):
+def test_a_models_setting_retrains_that_model_and_its_scans_alone(project):
     project.configure(lambda c: c["tagging"]["models"]["dense_ae"].update(settings={"latent_dim": 3}))
     planned = project.planned()
-    assert planned == {"tagging_train": 2, "tagging_score": 2, "tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
-    assert project.planned_models("tagging_train") == {"dense_ae"}
+    assert planned == {"tagging_train": 6, "tagging_score": 6, "tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
+    assert project.planned_models("tagging_train") == {"dense_ae", "dense_ae__size_0", "dense_ae__size_1"}
 
 
 def test_a_replaced_input_file_is_read_again(project):
@@ -67,7 +67,7 @@ def test_a_missing_input_file_is_noticed_before_anything_runs(project):
 
 def test_a_further_seed_trains_only_that_seed(project):
     project.configure(lambda c: c["tagging"].update(seeds=[1, 2, 3]))
-    assert project.planned()["tagging_train"] == 3
+    assert project.planned()["tagging_train"] == 5
     assert project.planned()["sample"] == 0
 
 
@@ -105,7 +105,7 @@ def test_each_analysis_is_a_target(project):
 def test_same_bytes_on_any_number_of_cores(project, finished):
     project.snakemake("--until", "sample", "--config", "output=again", cores=1)
     chunks = sorted((project.root / "again/events").rglob("*.h5"))
-    assert len(chunks) == 5
+    assert len(chunks) == 6
     for chunk in chunks:
         original = finished.root / "results" / chunk.relative_to(project.root / "again")
         assert chunk.read_bytes() == original.read_bytes()

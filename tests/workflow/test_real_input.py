@@ -27,11 +27,12 @@ def areas(results):
 def test_the_signal_region_as_published(empty, reference):
     """Supervised trees reach what others published, the τ21 cut what its events give, autoencoders what they can."""
     auc = areas(run(empty, "lhco_features.yaml", reference))
-    assert auc["supervised"].value >= 0.965
+    assert auc["supervised"].value >= 0.970
+    assert auc["idealised"].value >= 0.86
     # 369 signal events: 0.874 ± 0.008 here, 0.847 with the 27,263 further ones.
     assert auc["tau21_cut"].value == pytest.approx(0.86, abs=0.025)
     assert {"pca", "dense_ae"} <= auc.keys()
-    assert auc["pca"].n == 60_000
+    assert auc["pca"].n == 30_188
 
 
 def test_a_thousand_raw_events(empty, reference):

@@ -28,7 +28,9 @@ except HepgenError as error:
 OUT = CONFIG.output
 FROZEN = f"{OUT}/config.yaml"
 ANALYSES = [
-    name for name in ("tagging", "generation", "unfolding") if getattr(CONFIG, name)
+    name
+    for name in ("tagging", "search", "generation", "unfolding")
+    if getattr(CONFIG, name)
 ]
 FIGURED = ["overview", *ANALYSES]
 TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
@@ -132,6 +134,21 @@ def test_samples():
     if not CONFIG.tagging:
         return []
     return [*(CONFIG.tagging.test or CONFIG.tagging.samples), *CONFIG.tagging.transfer]
+
+
+def searched_scores():
+    """The scores of the taggers that a search cuts on."""
+    models = CONFIG.search.taggers if CONFIG.search else []
+    return [
+        path
+        for path in trainings("tagging", "models", "scores/{model}/{seed}.h5")
+        if Path(path).parent.name in models
+    ]
+
+
+def external_scores():
+    """The files of other tools' scores."""
+    return list(CONFIG.tagging.external.values()) if CONFIG.tagging else []
 
 
 def generation_samples():

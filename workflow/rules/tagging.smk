@@ -54,6 +54,7 @@ rule tagging_evaluate:
     input:
         tables=tables(*test_samples()),
         scores=trainings("tagging", "entries", "scores/{model}/{seed}.h5"),
+        external=external_scores(),
     output:
         metrics=f"{OUT}/tagging/metrics.json",
         figures=figures("tagging", form="json"),

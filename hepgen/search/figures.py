@@ -1,0 +1,171 @@
+"""The figures of the search: which there are, and their numbers from its results."""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+from scipy.stats import norm
+
+from hepgen.config import Config
+from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Group, Histogram, Line, Marker, Points, Scatter
+from hepgen.search.results import Case, Outcome
+
+__all__ = ["FOUND", "all_figures", "figure_names"]
+
+# A global p-value below which a search says that it has found something.
+FOUND = 0.01
+# Bins are drawn as far as so many events are expected.
+VISIBLE = 0.1
+
+
+def figure_names(config: Config) -> list[str]:
+    """The figures that a search of this configuration writes."""
+    taggers = config.search.taggers
+    return [
+        *(f"{kind}_{tagger}" for kind in ("spectrum", "significance") for tagger in taggers),
+        "local_significance",
+        "limits",
+        "null",
+    ]
+
+
+def all_figures(config: Config, cases: list[Case], edges: np.ndarray, mass: Axis) -> Iterator[tuple[str, Figure]]:
+    """Every figure with its name.
+
+    Args:
+        config: The run's configuration.
+        cases: No cut first, then all cuts.
+        edges: Bin edges of the spectra [GeV], shape (bins + 1,).
+        mass: Axis of the spectra.
+    """
+    searched = [case for case in cases if case.outcomes]
+    notes = _left_out(cases)
+    best = {tagger: _best(searched, tagger) for tagger in config.search.taggers}
+    for tagger, case in best.items():
+        yield f"spectrum_{tagger}", _spectrum(case, edges, mass)
+        yield f"significance_{tagger}", _significance(tagger, [searched[0], case], notes)
+    strongest = {case.label: case for case in [searched[0], *best.values()]}
+    yield "local_significance", _local(list(strongest.values()), config.tagging.cuts, edges, mass)
+    yield "limits", _limits(searched, notes)
+    yield "null", _null(searched, notes)
+
+
+def _best(searched: list[Case], tagger: str) -> Case:
+    """The tagger's cut with the lowest expected limit, or no cut where none is loose enough."""
+    own = [case for case in searched if case.tagger == tagger]
+    return min(own, key=lambda case: case.expected_limit, default=searched[0])
+
+
+def _left_out(cases: list[Case]) -> list[str]:
+    """The note on cuts that leave too few events to search."""
+    empty = [f"{case.label} ({case.events[0]:g} events)" for case in cases if not case.outcomes]
+    return [f"too few events: {', '.join(empty)}"] if empty else []
+
+
+def _spectrum(case: Case, edges: np.ndarray, mass: Axis) -> Comparison:
+    """Pseudo-data with most signal and with none, over the fit to the former."""
+    injected, outcome = list(case.outcomes.items())[-1]
+    background = outcome.bump.background
+    shown = slice(0, 1 + int(np.flatnonzero(background.expected > VISIBLE)[-1]))
+    error = background.expected * np.sqrt((background.modes**2).sum(0))
+    histograms = [
+        Histogram(
+            label="background fit to the pseudo-data",
+            values=background.expected[shown].tolist(),
+            errors=error[shown].tolist(),
+            role="reference",
+        ),
+        *(_data(number, case.outcomes[number], shown) for number in sorted({injected, 0}, reverse=True)),
+    ]
+    return Comparison(
+        title=f"Search: {case.label}",
+        edges=edges[: shown.stop + 1].tolist(),
+        histograms=histograms,
+        x=mass,
+        y=Axis(label="events", log=True),
+        ratio=Axis(label="ratio to fit", range=(0, 3)),
+        notes=[_bump_note(number, case.outcomes[number]) for number in sorted({injected, 0}, reverse=True)],
+    )
+
+
+def _data(injected: int, outcome: Outcome, shown: slice) -> Histogram:
+    label = f"pseudo-data, {injected} signal events injected" if injected else "pseudo-data without signal"
+    counts = outcome.counts[shown]
+    return Histogram(label=label, values=counts.tolist(), errors=np.sqrt(counts).tolist(), role="data")
+
+
+def _bump_note(injected: int, outcome: Outcome) -> str:
+    bump = outcome.bump
+    low, high = bump.window
+    place = f"largest excess at {low / 1000:.2f}–{high / 1000:.2f} TeV, {bump.excess:.3g} events"
+    return f"{injected} injected: {place}, global p = {bump.overall.value:.2g}"
+
+
+def _significance(tagger: str, cases: list[Case], notes: list[str]) -> Scatter:
+    """Expected and observed significance of the simulated signal against its injected strength."""
+    groups = []
+    for case in {case.label: case for case in cases}.values():
+        strength = [(float(n), float(n), float(n)) for n in case.outcomes]
+        expected = [(o.expected, max(o.expected - 1, 0.0), o.expected + 1) for o in case.outcomes.values()]
+        observed = [(o.observed, o.observed, o.observed) for o in case.outcomes.values()]
+        groups.append(Group(label=f"{case.label}: expected", x=strength, y=expected, joined=True))
+        groups.append(Group(label=f"{case.label}: observed", x=strength, y=observed))
+    return Scatter(
+        title=f"Significance: {tagger}",
+        groups=groups,
+        x=Axis(label="injected signal events before the cut"),
+        y=Axis(label=r"significance [$\sigma$]"),
+        notes=["expected: Asimov data, ± 1 σ; observed: one set of pseudo-data", *notes],
+    )
+
+
+def _local(cases: list[Case], cuts: Collection[str], edges: np.ndarray, mass: Axis) -> Curves:
+    """Local significance of the best window that holds each bin, with most signal."""
+    centers = ((edges[:-1] + edges[1:]) / 2).tolist()
+    lines, injected = [], max(n for case in cases for n in case.outcomes)
+    for case in cases:
+        bump = list(case.outcomes.values())[-1].bump
+        deviations = np.maximum(norm.isf(np.minimum(bump.by_bin, 0.5)), 0.0)
+        label = f"{case.label}, global p = {bump.overall.value:.2g}"
+        role = "guide" if case.tagger is None else "cut" if case.tagger in cuts else "model"
+        lines.append(Line(label=label, x=centers, y=deviations.tolist(), role=role))
+    return Curves(
+        title=f"Bump hunt, {injected} signal events injected",
+        lines=lines,
+        x=mass,
+        y=Axis(label=r"local significance [$\sigma$]"),
+        notes=["for each bin the most significant window that holds it; overlapping windows are correlated"],
+    )
+
+
+def _limits(cases: list[Case], notes: list[str]) -> Points:
+    """Upper limits without signal."""
+    found = [case.outcomes[0].limits for case in cases]
+    series = {
+        "expected, 68 %": [(limit.expected[2], limit.expected[1], limit.expected[3]) for limit in found],
+        "expected, 95 %": [(limit.expected[2], limit.expected[0], limit.expected[4]) for limit in found],
+        "observed": [(limit.observed, limit.observed, limit.observed) for limit in found],
+    }
+    return Points(
+        title="Upper limits at 95 % CLs, no signal injected",
+        categories=[case.label for case in cases],
+        series=series,
+        floor=[cases[0].expected_limit] * len(cases),
+        floor_label="expected without a cut",
+        y=Axis(label="signal events before the cut", log=True),
+        horizontal=True,
+        notes=notes,
+    )
+
+
+def _null(cases: list[Case], notes: list[str]) -> Points:
+    """Global p-values of the searches in which there is nothing to find."""
+    found = [case.outcomes[0].bump.overall for case in cases]
+    return Points(
+        title="Bump hunt without signal",
+        categories=[case.label for case in cases],
+        series={"global p-value": [(p.value, p.low, p.high) for p in found]},
+        markers=[Marker(label=f"p = {FOUND:g}", at=FOUND, axis="x")],
+        y=Axis(label="global p-value", log=True),
+        horizontal=True,
+        notes=["interval: number of toys; all cuts share the same background events", *notes],
+    )
