@@ -206,9 +206,6 @@ def train(
     if events == 0:
         msg = f"{name}: no events to train on"
         raise HepgenError(msg)
-    if settings.patience and (method is Adversarial or not validation):
-        msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
-        raise HepgenError(msg)
     if settings.ema and method is Adversarial:
         msg = f"{name}: training.ema is for one network; this training has two that compete; leave it out"
         raise HepgenError(msg)
@@ -225,6 +222,9 @@ def train(
             raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
         if log:
             log(_line(name, epoch, settings.epochs, state.history))
+        if settings.patience and not state.history.validation:
+            msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
+            raise HepgenError(msg)
         if settings.patience and epoch - state.best_epoch >= settings.patience:
             break
         state.save(epoch + 1)

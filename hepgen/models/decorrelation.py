@@ -62,13 +62,19 @@ class DisCo(nn.Module):
         self.tagger = tagger
         self.strength = strength
 
-    def loss(self, *batch: Tensor) -> Tensor:
-        """The penalised loss of a batch whose last array is the observable, shape (n,), NaN where it does not count."""
+    def loss(self, *batch: Tensor) -> Tensor | None:
+        """The penalised loss of a batch whose last array is the observable, shape (n,), NaN where it does not count.
+
+        None where the tagger has none, as some have not for validation.
+        """
+        own = self.tagger.loss(*batch[:-1])
+        if own is None:
+            return None
         counted = _counted(self.tagger, batch)
         # The matrices of distances take memory with the square of the events: large batches are compared in parts.
         parts = max(1, math.ceil(len(counted[0]) / LARGEST))
         penalty = sum(distance_correlation(*part) for part in zip(*(x.chunk(parts) for x in counted), strict=True))
-        return self.tagger.loss(*batch[:-1]) + self.strength * penalty / parts
+        return own + self.strength * penalty / parts
 
 
 class Pivot(nn.Module):

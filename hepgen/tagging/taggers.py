@@ -21,7 +21,7 @@ from hepgen.training import Indexable
 
 __all__ = ["Trained", "build", "in_batches", "is_supervised", "load_tagger", "restore", "score_kinds"]
 
-BATCH = 4096
+BATCH = 512
 
 
 @dataclass(frozen=True)
