@@ -55,6 +55,8 @@ def describe(config: Config) -> str:
         settings = getattr(config, block)
         if settings:
             lines.append(f"{block}: {', '.join(getattr(settings, key))} with seeds {settings.seeds}")
+    if config.search:
+        lines.append(f"search: {', '.join(config.search.taggers)} in {config.search.mass}")
     return "\n".join(lines)
 
 
