@@ -1,5 +1,6 @@
 """Typed configuration: one source of truth for what a run may contain."""
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import combinations
@@ -48,10 +49,10 @@ __all__ = [
 ]
 
 
-def _unique(values: list[int]) -> list[int]:
+def _unique(values: list[Any]) -> list[Any]:
     """Refuse repeated values: one training counted twice would look like two."""
     if len(set(values)) < len(values):
-        msg = "every seed may be given only once"
+        msg = "every one may be given only once"
         raise ValueError(msg)
     return values
 
@@ -140,7 +141,9 @@ class Tagger(Model):
     preprocessing: Literal["standard", "scale", "unit"] | None = Field(
         None, description="scaling of the inputs: to mean 0 and deviation 1, to a mean square of 1, or into [0, 1]"
     )
-    scores: list[Name] = Field([], description="scores to compare, the first one is the tagger's; its own without them")
+    scores: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        [], description="scores to compare, the first one is the tagger's; its own without them"
+    )
     decorrelation: Decorrelation | None = None
     normal: Literal["background", "signal"] = Field(
         "background", description="the class that an unsupervised tagger learns; signal is the inverse task"
@@ -155,11 +158,11 @@ class Tagger(Model):
 class Scan(Strict):
     """Trainings of the same taggers with one setting varied."""
 
-    models: list[Name] = Field(min_length=1)
+    models: Annotated[list[Name], AfterValidator(_unique)] = Field(min_length=1)
     vary: str = Field(
         description="the setting, e.g. contamination, events, decorrelation.strength, settings.latent_dim"
     )
-    values: list[bool | int | float | str] = Field(min_length=2)
+    values: Annotated[list[bool | int | float | str], AfterValidator(_unique)] = Field(min_length=2)
 
 
 class Cut(Strict):
@@ -199,9 +202,10 @@ class Tagging(Strict):
         """Name, value and settings of each training of a model in a scan; the model itself where it has the value."""
         entry, path = self.models[model], self.scans[scan].vary.split(".")
         points = []
-        for number, value in enumerate(self.scans[scan].values):
+        for value in self.scans[scan].values:
             changed = _varied(entry, path, value)
-            points.append((model if changed == entry else f"{model}__{scan}_{number}", value, changed))
+            called = re.sub(r"\W", "_", str(value))
+            points.append((model if changed == entry else f"{model}__{scan}_{called}", value, changed))
         return points
 
 
@@ -454,13 +458,14 @@ def _check_scan(config: Config, where: str, name: str, scan: Scan, samples: Sequ
         _known(f"{where}.models", "entry of tagging.models", model, block.models)
         try:
             points = block.points(name, model)
-        except (ValidationError, TypeError) as error:
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "it is inside a value"
+        except (ValidationError, TypeError, KeyError) as error:
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "there is no such setting"
             msg = f"{where}.vary: {scan.vary!r} of {model!r} cannot take the values {scan.values} ({reason})"
             raise HepgenError(msg) from error
         for entry, _, settings in points:
             _check_tagger(config, where, settings, samples)
-            if entry != model and entry in {**block.models, **block.cuts, **block.external}:
+            twice = sum(called == entry for called, _, _ in points) > 1
+            if twice or (entry != model and entry in {**block.models, **block.cuts, **block.external}):
                 msg = f"{where}: its training {entry!r} is called like another entry; rename the scan"
                 raise HepgenError(msg)
 

@@ -89,7 +89,8 @@ def _generated(file: h5py.File) -> Content:
 
 
 def _scores(file: h5py.File) -> Content:
-    return _made(file, {"score": file["score"]}, file.attrs["name"], file.attrs["seed"])
+    scores = {"score" if kind == "default" else f"score_{kind}": values for kind, values in file["score"].items()}
+    return _made(file, scores, file.attrs["name"], file.attrs["seed"])
 
 
 def _unfolded(file: h5py.File) -> Content:

@@ -14,7 +14,7 @@ from hepgen.errors import HepgenError
 from hepgen.plan import provenance
 from hepgen.storage import create_h5
 from hepgen.table import Table
-from hepgen.tagging.dataset import columns_of, load, raw_inputs, scaled
+from hepgen.tagging.dataset import columns_of, held_out_samples, load, raw_inputs, scaled
 from hepgen.tagging.decorrelation import observable_of
 from hepgen.tagging.taggers import BATCH, Trained, in_batches, load_tagger
 from hepgen.training import Indexable, pick_device
@@ -23,7 +23,8 @@ __all__ = ["KIND", "score"]
 
 KIND = "scores"
 EXAMPLES = 2
-LATENT_EVENTS = 4000
+# Events of each class whose codes are kept, up to twice as many.
+CODES = 2000
 STEPS = 7
 
 
@@ -33,7 +34,7 @@ def score(
     """Write the anomaly scores of the test events, in canonical order; returns those of the first kind, shape (n,).
 
     An event's score is the mean over its jets for a model that looks into jets. For models with a code the file also
-    holds codes of some events; for those that see images, mean images, examples and their reconstruction.
+    holds codes of some events, further signals aside; for those that see images, mean images, examples and their reconstruction.
 
     Raises:
         HepgenError: if the model file is damaged or not of this configuration, or a score is not finite.
@@ -54,10 +55,12 @@ def score(
         for name in ("name", "seed", "supervised"):
             file.attrs[name] = card[name]
         file.attrs["history"] = json.dumps(card["history"])
+        main = table.columns["sample"] < len(held_out_samples(config))
+        classes = [torch.from_numpy(np.flatnonzero(main & (table.columns["label"] == value))) for value in (0, 1)]
         if hasattr(tagger.network, "encode"):
-            _write_latent(file, tagger.network, inputs, table.columns["label"], where)
+            _write_latent(file, tagger.network, inputs, classes, where)
         if entry.inputs == "images":
-            _write_images(file, tagger, inputs, table.columns["label"], where)
+            _write_images(file, tagger, inputs, classes, where)
     return next(iter(scores.values()))
 
 
@@ -75,18 +78,23 @@ def _of_events(
     return in_batches(lambda pair: tagger.rank(*pair.T), pairs, torch.device("cpu"))
 
 
-def _write_latent(file: h5py.File, network: Any, inputs: Indexable, label: np.ndarray, device: torch.device) -> None:
-    """Codes of evenly chosen events (of their leading jets), with their labels; KL per dimension where there is one."""
-    some = np.unique(np.linspace(0, len(label) - 1, min(len(label), LATENT_EVENTS)).astype(np.int64))
-    rows = inputs[torch.from_numpy(some)]
-    latent = {"code": in_batches(network.encode, rows, device), "label": label[some]}
+def _write_latent(
+    file: h5py.File, network: Any, inputs: Indexable, classes: list[Tensor], device: torch.device
+) -> None:
+    """Codes of some events of each class (of their leading jets), with labels; KL per dimension where there is one."""
+    some = [rows[:: max(1, len(rows) // CODES)] for rows in classes]
+    rows = inputs[torch.cat(some)]
+    label = np.repeat([0, 1], [len(numbers) for numbers in some])
+    latent = {"code": in_batches(network.encode, rows, device), "label": label}
     if hasattr(network, "divergence"):
         latent["divergence"] = in_batches(network.divergence, rows, device)
     for key, values in latent.items():
         file.create_dataset(f"latent/{key}", data=values, track_times=False)
 
 
-def _write_images(file: h5py.File, tagger: Trained, inputs: Indexable, label: np.ndarray, device: torch.device) -> None:
+def _write_images(
+    file: h5py.File, tagger: Trained, inputs: Indexable, classes: list[Tensor], device: torch.device
+) -> None:
     """Of the leading jets, before scaling: mean image and examples of each class, and what the model makes of them."""
 
     def write(name: str, images: Tensor) -> None:
@@ -94,8 +102,7 @@ def _write_images(file: h5py.File, tagger: Trained, inputs: Indexable, label: np
         file.create_dataset(f"images/{name}", data=values, track_times=False)
 
     network, examples = tagger.network, []
-    for value, name in ((0, "background"), (1, "signal")):
-        leading = torch.from_numpy(np.flatnonzero(label == value))
+    for leading, name in zip(classes, ("background", "signal"), strict=True):
         if len(leading) == 0:
             continue
         examples.append(inputs[leading[:EXAMPLES]])

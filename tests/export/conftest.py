@@ -60,7 +60,7 @@ def write_generated(path, n, seed, about):
 
 def write_scores(path, n, seed, about, name="pca"):
     with create_h5(path, "scores", about) as file:
-        file["score"] = np.random.default_rng(seed).random(n, np.float32)
+        file["score/default"], file["score/kl"] = np.random.default_rng(seed).random((2, n), np.float32)
         file.attrs.update(name=name, seed=seed, supervised=False, history="{}")
 
 
@@ -95,7 +95,7 @@ def numbers(path):
                 found[f"{name}_counts"] = groups[name]["counts"][:]
                 found |= {f"{name}_{field}": values[:] for field, values in groups[name]["fields"].items()}
         if "score" in file:
-            found["score"] = file["score"][:]
+            found["score"], found["score_kl"] = (file["score"][kind][:] for kind in ("default", "kl"))
         if "weights" in file:
             found |= {f"weight_{i + 1}": w * file.attrs["normalisation"] for i, w in enumerate(file["weights"][:])}
         seed = json.loads(file.attrs["generation"])["seed"] if "generation" in file.attrs else file.attrs.get("seed")

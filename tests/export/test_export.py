@@ -166,13 +166,13 @@ def clash_of_counts(path):
 
 def strings(path):
     with create_h5(path, "scores") as file:
-        file["score"] = [b"a", b"b"]
+        file["score/default"] = [b"a", b"b"]
         file.attrs.update(name="pca", seed=1)
 
 
 def no_attributes(path):
     with create_h5(path, "scores") as file:
-        file["score"] = np.ones(3)
+        file["score/default"] = np.ones(3)
 
 
 def other_kind(path):
@@ -254,11 +254,11 @@ def test_what_cannot_be_joined_is_one_clear_error(store, tmp_path, write):
         generated[0]: "generated_0.h5: holds generated, .*scores_0.h5 holds scores; export one kind at a time",
         scores[0]: "is named twice",
         tmp_path / "other.h5": "other.h5: is of 'dense', .*scores_0.h5 of 'pca'; export one model",
-        tmp_path / "double.h5": r"double.h5: its columns differ from those of .*scores_0.h5 \(score\)",
+        tmp_path / "double.h5": r"double.h5: its columns differ from those of .*scores_0.h5 \(score, score_kl\)",
     }.items():
         write["scores"](tmp_path / "other.h5", 5, 1, "{}", name="dense")
         with create_h5(tmp_path / "double.h5", "scores") as file:
-            file["score"] = np.ones(3)
+            file["score/default"] = np.ones(3)
             file.attrs.update(name="pca", seed=1)
         with pytest.raises(HepgenError, match=message):
             export([scores[0], other], tmp_path / "x.npz")

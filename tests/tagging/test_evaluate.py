@@ -137,10 +137,10 @@ def test_each_kind_of_score_and_each_training_of_a_scan_has_its_records(made):
     _, metrics = made
     found = {(metric.sample, metric.model): metric for metric in metrics if metric.metric == "auc"}
     auc = {model: metric.value for (sample, model), metric in found.items() if sample == "qcd+signal"}
-    assert auc.keys() == {"pca", "pca (code)", "pca__dirt_1", "inverse", "tau21_cut"}
+    assert auc.keys() == {"pca", "pca (code)", "pca__dirt_0_01", "inverse", "tau21_cut"}
     # Two normal distributions one standard deviation apart, for the inverse task too: Φ(1/√2) = 0.760; the errors
     # of 600 against 150 events are 0.021, divided by √2 for two trainings.
-    for name in ("pca", "pca (code)", "pca__dirt_1", "inverse"):
+    for name in ("pca", "pca (code)", "pca__dirt_0_01", "inverse"):
         assert auc[name] == pytest.approx(0.760, abs=0.06), name
     # Further signals are held against the main background, by all that does not belong to a scan or learnt the signal.
     other = {model: metric for (sample, model), metric in found.items() if sample == "qcd+other"}

@@ -49,7 +49,7 @@ def test_names_follow_from_the_configuration(change):
     assert len(set(names)) == len(names)
     assert {"roc_observables", "sic_images", "scan_dirt", "rejection_scan_dirt", "sculpting_scan_free"} < set(names)
     assert {"transfer", "profile_mjj", "profile_mass_light", "latent_dense", "interpolation_conv"} < set(names)
-    assert not {"latent_trees", "interpolation_dense", "roc_constituents", "scores_pca__dirt_1"} & set(names)
+    assert not {"latent_trees", "interpolation_dense", "roc_constituents", "scores_pca__dirt_0_01"} & set(names)
 
 
 def test_a_random_score_lies_on_its_guide(rng):
