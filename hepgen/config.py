@@ -16,6 +16,7 @@ from pydantic import (
     PositiveFloat,
     PositiveInt,
     ValidationError,
+    model_validator,
 )
 
 from hepgen import datasets
@@ -43,6 +44,7 @@ __all__ = [
     "Training",
     "Unfolding",
     "UnfoldingMethod",
+    "check_abilities",
     "json_schema",
     "load",
     "parse",
@@ -122,7 +124,17 @@ class Decorrelation(Strict):
 
     method: Literal["disco", "adversary", "planing", "quantiles"]
     observable: Name | None = Field(None, description="what the score must not know; tagging.mass without it")
-    strength: NonNegativeFloat = Field(1.0, description="weight λ of the penalty (disco, adversary)")
+    strength: NonNegativeFloat | None = Field(
+        None, description="weight λ of the penalty; disco and adversary need one, planing and quantiles have none"
+    )
+
+    @model_validator(mode="after")
+    def _strength_of_a_penalty(self) -> "Decorrelation":
+        penalty = self.method in ("disco", "adversary")
+        if penalty != (self.strength is not None):
+            msg = f"{self.method} needs a strength" if penalty else f"{self.method} has no strength; leave it out"
+            raise ValueError(msg)
+        return self
 
 
 class Classes(Strict):
@@ -197,6 +209,10 @@ class Tagging(Strict):
             point for scan in self.scans for model in self.scans[scan].models for point in self.points(scan, model)
         ]
         return self.models | {name: entry for name, _, entry in varied}
+
+    def observable_of(self, entry: Tagger) -> str:
+        """What the entry's score must not know, if it is decorrelated."""
+        return (entry.decorrelation and entry.decorrelation.observable) or self.mass
 
     def points(self, scan: str, model: str) -> list[tuple[str, bool | int | float | str, Tagger]]:
         """Name, value and settings of each training of a model in a scan; the model itself where it has the value."""
@@ -439,6 +455,9 @@ def _check_tagging(config: Config, block: Tagging) -> None:
 
 def _check_tagger(config: Config, where: str, entry: Tagger, samples: Sequence[str]) -> None:
     _check_model(where, entry.type, entry.settings, TAGGERS)
+    check_abilities(
+        where, entry, loss=TAGGERS.offers(entry.type, "loss"), supervised=TAGGERS.offers(entry.type, "supervised")
+    )
     if not isinstance(entry.inputs, str):
         _check_observables(config, f"{where}.inputs", entry.inputs, samples)
     if entry.decorrelation and entry.decorrelation.observable:
@@ -449,6 +468,39 @@ def _check_tagger(config: Config, where: str, entry: Tagger, samples: Sequence[s
                 _known(f"{where}.classes.{key}", "sample of tagging.samples", name, config.tagging.samples)
         if set(entry.classes.background) & set(entry.classes.signal):
             msg = f"{where}.classes: the same sample is background and signal"
+            raise HepgenError(msg)
+
+
+def check_abilities(where: str, entry: Tagger, *, loss: bool | None, supervised: bool | None) -> None:
+    """Raise `HepgenError` if an entry asks for what its kind of model cannot do.
+
+    Args:
+        where: The entry's place in the configuration.
+        entry: The tagger.
+        loss: Whether its type is trained by a loss; None where that is not known before it is imported.
+        supervised: Whether its type learns two classes, or None.
+    """
+    hidden, kind, inputs = entry.decorrelation, entry.type, entry.inputs
+    method, penalised = (hidden.method, hidden.strength) if hidden else (None, None)
+    competing = method == "adversary" and penalised
+    refusals = [
+        ("decorrelation", penalised and loss is False, f"{kind} has no loss to penalise; take planing or quantiles"),
+        ("training.patience", competing and entry.training.patience, "an adversarial training has no validation loss"),
+        ("training.ema", competing and entry.training.ema, "is for one network; an adversary is a second one"),
+        ("scores", method == "quantiles" and len(entry.scores) > 1, "quantiles are those of one score; give just one"),
+        (
+            "preprocessing",
+            isinstance(inputs, str) and entry.preprocessing == "standard",
+            f"standard would shift the empty pixels and padding of {inputs}; take scale or unit",
+        ),
+        ("classes", entry.classes and supervised is False, f"{kind} learns one class; they are for supervised models"),
+    ]
+    for key in ("normal", "contamination", "events"):
+        given = getattr(entry, key) != Tagger.model_fields[key].default
+        refusals.append((key, given and supervised, f"is for models that learn one class; {kind} learns two"))
+    for key, applies, reason in refusals:
+        if applies:
+            msg = f"{where}.{key}: {reason}"
             raise HepgenError(msg)
 
 

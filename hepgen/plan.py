@@ -57,7 +57,8 @@ def _tagger(config: Config, name: str) -> dict[str, Any]:
     entry = look_up("entry of tagging.models", name, config.tagging.entries)
     unseen = {"cuts", "external", "mass", "profiles", "transfer", "scans", "images", "constituents"}
     unseen -= {entry.inputs} if isinstance(entry.inputs, str) else set()
-    used = {"observable": config.tagging.mass} if entry.decorrelation else {}
+    observable = config.tagging.observable_of(entry)
+    used = {"observable": observable, "score": entry.scores[:1]} if entry.decorrelation else {}
     return {"model": entry.model_dump(exclude={"scores"}), **used, **_pick(config, "tagging", without=unseen)}
 
 
@@ -102,7 +103,7 @@ _CARDS = {
     "tagging_train": _tagger,
     "tagging_score": _scores,
     "tagging_split": lambda c, _: _pick(c, "tagging"),
-    "tagging_evaluate": lambda c, _: {**_pick(c, "tagging"), "models": list(c.tagging.models)},
+    "tagging_evaluate": lambda c, _: {**_pick(c, "tagging"), "models": sorted(c.tagging.models)},
     "search": _search,
     "generation_train": _generator,
     "generation_sample": lambda c, _: {"events": c.generation.events},

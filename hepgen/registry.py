@@ -120,8 +120,11 @@ class Registry:
             raise HepgenError(msg)
         return _keywords(attribute, classes)
 
-    def offers(self, name: str, method: str) -> bool:
-        """Whether a registered class, or a base of its own package, defines a method; known without importing it."""
+    def offers(self, name: str, method: str) -> bool | None:
+        """Whether a registered class, or a base of its own package, defines a method or sets an attribute to True.
+
+        Nothing is imported; None where the source does not tell, as for a base of another package.
+        """
         return _offers(*self.target(name), method)
 
     def check_settings(self, name: str, settings: Iterable[str]) -> None:
@@ -136,8 +139,8 @@ class Registry:
                 raise unknown_name(f"setting of {self.kind} {name!r}", setting, known)
 
 
-def _offers(module: str, name: str, method: str) -> bool:
-    """Whether a class of a module, or a base of the same package, defines a method; nothing is imported."""
+def _offers(module: str, name: str, method: str) -> bool | None:
+    """Whether a class of a module, or a base of the same package, defines a name; None where that is not known."""
     tree = ast.parse(module_source(module).read_text())
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     imported = {
@@ -149,10 +152,14 @@ def _offers(module: str, name: str, method: str) -> bool:
     if name in imported:
         return _offers(*imported[name], method)
     if name not in classes:
-        return False
-    if any(isinstance(item, ast.FunctionDef) and item.name == method for item in classes[name].body):
-        return True
-    return any(_offers(module, base.id, method) for base in classes[name].bases if isinstance(base, ast.Name))
+        return False if name in ("nn.Module", "object") else None
+    for item in classes[name].body:
+        if isinstance(item, ast.FunctionDef) and item.name == method:
+            return True
+        if isinstance(item, ast.Assign) and method in map(ast.unparse, item.targets):
+            return ast.unparse(item.value) == "True"
+    found = {_offers(module, ast.unparse(base), method) for base in classes[name].bases}
+    return True if True in found else None if None in found else False
 
 
 def _keywords(name: str, classes: dict[str, ast.ClassDef]) -> set[str]:

@@ -149,14 +149,22 @@ def _front_page(config: Config, metrics: list[Metric]) -> str:
 
 
 def _chosen(config: Config, analysis: str, metrics: list[Metric]) -> list[Metric]:
-    """An analysis's records for the front page; of tagging, without scans, by AUC, on the main test samples."""
+    """An analysis's records for the front page; of tagging, without scans, by AUC, on the main test samples.
+
+    Models of the inverse task come last, called so: their figures of merit are those of another task.
+    """
     records = [metric for metric in metrics if metric.analysis == analysis]
     if analysis != "tagging" or not (config.tagging and records):
         return records
     known = {*config.tagging.models, *config.tagging.cuts, *config.tagging.external}
     shown = [metric for metric in records if metric.model in known and metric.sample == records[0].sample]
     auc = {metric.model: metric.value for metric in shown if metric.metric == "auc"}
-    return sorted(shown, key=lambda metric: -auc.get(metric.model, 0.0))
+    inverse = {name for name, entry in config.tagging.models.items() if entry.normal == "signal"}
+    shown.sort(key=lambda metric: (metric.model in inverse, -auc.get(metric.model, 0.0)))
+    return [
+        metric.model_copy(update={"model": f"{metric.model}, inverse"}) if metric.model in inverse else metric
+        for metric in shown
+    ]
 
 
 def _headline(metrics: list[Metric], names: list[str]) -> list[tuple[str, ...]]:

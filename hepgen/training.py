@@ -206,9 +206,10 @@ def train(
     if events == 0:
         msg = f"{name}: no events to train on"
         raise HepgenError(msg)
-    if settings.ema and method is Adversarial:
-        msg = f"{name}: training.ema is for one network; this training has two that compete; leave it out"
-        raise HepgenError(msg)
+    for key in ("ema", "patience") if method is Adversarial else ():
+        if getattr(settings, key):
+            msg = f"{name}: training.{key} is for one network; this training has two that compete; leave it out"
+            raise HepgenError(msg)
     steps = math.ceil(events / settings.batch_size)
     step = method(model, settings, steps * settings.epochs)
     state = _State(step, History(), checkpoint, card)

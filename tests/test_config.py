@@ -64,13 +64,13 @@ def test_every_configuration_in_the_project_is_valid(path):
             ["tau21"],
             r"pca\.inputs: unknown observable of sample 'qcd' 'tau21' \(did you mean",
         ),
-        ("tagging.models.pca.inputs", [], r"tagging\.models\.pca\.inputs: name observables, or 'images'"),
+        ("tagging.models.pca.inputs", [], r"tagging\.models\.pca\.inputs.*at least 1 item"),
         ("tagging.mass", "mj", r"tagging\.mass: unknown observable of sample 'qcd' 'mj' \(did you mean 'mjj'\?\)"),
         ("tagging.cuts.mass_cut.observable", "masss", r"cuts\.mass_cut\.observable: unknown observable"),
         (
             "tagging.cuts",
             {"pca": {"observable": "mjj", "signal": "high"}},
-            r"tagging\.cuts\.pca: a model has this name",
+            r"tagging\.cuts\.pca: one of the models has this name too",
         ),
         ("tagging.test", ["qcd"], r"tagging: a sample is listed twice"),
         ("tagging.seeds", [1, 1], r"tagging\.seeds: .*only once"),
@@ -88,6 +88,47 @@ def test_every_configuration_in_the_project_is_valid(path):
 def test_each_mistake_is_named_with_its_place(path, value, message):
     with pytest.raises(HepgenError, match=message):
         parse(changed(path, value))
+
+
+DISCO = {"method": "disco", "strength": 1}
+ADVERSARY = {"method": "adversary", "strength": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("pca", {"decorrelation": DISCO}, r"models\.pca\.decorrelation: pca has no loss to penalise; take planing"),
+        (
+            "pca",
+            {"type": "gradient_boosting", "settings": {}, "decorrelation": ADVERSARY},
+            "gradient_boosting has no loss to penalise",
+        ),
+        ("dense_ae", {"decorrelation": ADVERSARY, "training": {"patience": 2}}, r"training\.patience: an adversarial"),
+        ("dense_ae", {"decorrelation": ADVERSARY, "training": {"ema": 0.9}}, r"training\.ema: is for one network"),
+        ("dense_ae", {"decorrelation": {"method": "disco"}}, r"decorrelation: disco needs a strength"),
+        ("dense_ae", {"decorrelation": {**DISCO, "method": "planing"}}, "planing has no strength; leave it out"),
+        (
+            "pca",
+            {"decorrelation": {"method": "quantiles"}, "scores": ["mse", "latent"]},
+            r"scores: quantiles are those",
+        ),
+        ("cnn_ae", {"preprocessing": "standard"}, r"preprocessing: standard would shift the empty pixels .* of images"),
+        ("dense_ae", {"classes": {"background": ["qcd"], "signal": ["wprime"]}}, "dense_autoencoder learns one class"),
+        *(
+            (
+                "pca",
+                {"type": "gradient_boosting", "settings": {}, key: value},
+                rf"\.{key}: is for models that learn one class; .*boosting learns two",
+            )
+            for key, value in {"normal": "signal", "contamination": 0.1, "events": 7}.items()
+        ),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused(model, changes, message):
+    content = copy.deepcopy(EMBEDDED)
+    content["tagging"]["models"][model].update(changes)
+    with pytest.raises(HepgenError, match=message):
+        parse(content)
 
 
 @pytest.mark.parametrize("text", ["a: [", "", "- 1", "\x00"], ids=["broken", "empty", "list", "binary"])

@@ -38,7 +38,7 @@ def changed(change):
         (lambda c: c["samples"]["qcd"].update(events=7), {"sample:qcd"}),
         (lambda c: c["samples"]["wprime"].update(events=7), set()),
         (lambda c: c["jets"]["dijet"].update(radius=0.8), {"observe:qcd"}),
-        (lambda c: c["tagging"]["images"].update(width=2), {"tagging_train:cnn_ae", "tagging_evaluate"}),
+        (lambda c: c["tagging"]["images"].update(width=3), {"tagging_train:cnn_ae", "tagging_evaluate"}),
         (lambda c: c["tagging"].update(mass="pt_j1"), {"tagging_evaluate"}),
         (lambda c: c["tagging"].update(seeds=[9]), set()),
         (lambda c: c["tagging"]["models"]["pca"].update(settings={}), {"tagging_train:pca", "tagging_score:pca"}),
@@ -49,6 +49,34 @@ def changed(change):
 )
 def test_a_setting_changes_just_the_cards_that_read_it(change, stages):
     assert changed(change) == stages
+
+
+@pytest.mark.parametrize(
+    ("settings", "trained_anew"),
+    [
+        ({"scores": ["mse", "latent"]}, False),
+        ({"scores": ["latent", "mse"]}, True),
+        ({"decorrelation": {"method": "disco", "strength": 1, "observable": "mass_light"}}, True),
+    ],
+)
+def test_a_training_depends_on_the_score_that_is_decorrelated(settings, trained_anew):
+    def card(**changes):
+        content = copy.deepcopy(EMBEDDED)
+        content["tagging"]["models"]["dense_ae"] |= {"decorrelation": {"method": "disco", "strength": 1}, **changes}
+        return plan.card(parse(content), "tagging_train", "dense_ae")
+
+    assert (card(scores=["mse"]) != card(**{"scores": ["mse"], **settings})) == trained_anew
+
+
+def test_tagging_mass_means_nothing_to_a_training_with_an_observable_of_its_own():
+    def card(mass, **observable):
+        content = copy.deepcopy(EMBEDDED)
+        content["tagging"]["mass"] = mass
+        content["tagging"]["models"]["pca"]["decorrelation"] = {"method": "planing", **observable}
+        return plan.card(parse(content), "tagging_train", "pca")
+
+    assert card("mjj") != card("pt_j1")
+    assert card("mjj", observable="mass_light") == card("pt_j1", observable="mass_light")
 
 
 def test_the_order_of_keys_means_nothing():

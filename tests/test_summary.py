@@ -50,16 +50,18 @@ def test_the_front_page_shows_models_and_cuts_by_auc_without_scans_and_transfer(
     scans = {"less": {"models": ["pca"], "vary": "events", "values": [10, 20]}}
     tagging = {"samples": ["mine"], "models": {"pca": model}, "scans": scans}
     tagging["cuts"] = {"cut": {"observable": "mjj", "signal": "high"}}
+    tagging["models"]["other_way"] = {**model, "normal": "signal"}
     config = parse({"samples": {"mine": sample}, "tagging": tagging})
     jsd = {"metric": "mjj_jsd/0.9_rejected", "value": 0.0123}
-    changes = [{}, {"model": "cut", "value": 0.9}, {"model": "pca__less_0"}, {"sample": "other", "value": 0.66}, jsd]
+    changes = [{}, {"model": "cut", "value": 0.9}, {"model": "pca__less_10"}, {"sample": "other", "value": 0.66}, jsd]
+    changes.append({"model": "other_way", "value": 0.99})
     write_metrics(tmp_path / "tagging.json", [AUC.model_copy(update=change) for change in changes])
     summarize(config, [tmp_path / "tagging.json"], tmp_path / "out")
     page = (tmp_path / "out/summary.rst").read_text()
-    assert page.index("* - cut") < page.index("* - pca")
+    assert page.index("* - cut") < page.index("* - pca") < page.index("* - other_way, inverse")
     assert "0.0123" in page
     assert "0.66" not in page
-    assert "pca__less_0" not in page
+    assert "pca__less_10" not in page
 
 
 def test_a_damaged_metrics_file_is_an_error_and_leaves_nothing(files, tmp_path):

@@ -259,7 +259,7 @@ def test_the_gradients_of_adversaries_are_clipped():
 
 @pytest.mark.parametrize("key", [{"patience": 2}, {"ema": 0.9}])
 def test_adversaries_have_no_validation_and_no_average(key):
-    x = torch.zeros(10, 1)
+    x = Failing(torch.zeros(10, 1), at=0)  # before anything is learnt
     with pytest.raises(HepgenError, match="leave it out"):
         train(Pair(), [x], [x], settings=settings(**key), seed=1, method=Adversarial, verbose=False)
 

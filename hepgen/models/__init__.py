@@ -4,7 +4,8 @@ A tagger is a class whose constructor takes the shape of one event's input and, 
 ``Tagger(shape, *, ...)``. Tensors have one event, or jet, in each row: x of shape (n, *shape), scores of shape (n,).
 
 - Either ``loss(x[, y][, weight])``, a scalar that `hepgen.training` minimises (None in evaluation mode where it
-  measures no progress: the last weights are kept), or ``fit(x[, y][, weight], *, seed)``. The labels y come with
+  measures no progress: the last weights are kept), or ``fit(x[, y][, weight], *, seed)``, whose x may be a tensor or
+  make the rows of an index tensor on demand (`hepgen.training.Indexable`). The labels y come with
   ``supervised = True`` alone, weights where an event's is not 1.
 - ``score(x, kind)``: higher is more anomalous; deterministic, each event by itself. ``kinds`` names the scores, the
   first one is the default; a tagger without ``kinds`` has ``score(x)`` only.
@@ -27,9 +28,9 @@ TAGGERS = Registry(
         "linear_autoencoder": "hepgen.models.autoencoders:LinearAutoencoder",
         "dense_autoencoder": "hepgen.models.autoencoders:DenseAutoencoder",
         "conv_autoencoder": "hepgen.models.autoencoders:ConvAutoencoder",
-        "qcd_or_what": "hepgen.models.autoencoders:QCDOrWhat",
-        "farina_dense": "hepgen.models.autoencoders:FarinaDense",
-        "farina_conv": "hepgen.models.autoencoders:FarinaConv",
+        "qcd_or_what": "hepgen.models.published:QCDOrWhat",
+        "farina_dense": "hepgen.models.published:FarinaDense",
+        "farina_conv": "hepgen.models.published:FarinaConv",
         "constituent_autoencoder": "hepgen.models.sets:ConstituentAutoencoder",
         "normalised_autoencoder": "hepgen.models.normalised:NormalisedAutoencoder",
         "isolation_forest": "hepgen.models.trees:IsolationForest",

@@ -10,19 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgen.errors import HepgenError
+from hepgen.models.layers import ChannelsLast, at_least, dense, square_side
 from hepgen.models.reconstruction import Reconstructor
 
-__all__ = [
-    "Autoencoder",
-    "ConvAutoencoder",
-    "DenseAutoencoder",
-    "FarinaConv",
-    "FarinaDense",
-    "LinearAutoencoder",
-    "QCDOrWhat",
-    "code_width",
-    "dense",
-]
+__all__ = ["Autoencoder", "ConvAutoencoder", "DenseAutoencoder", "Error", "LinearAutoencoder", "code_width"]
 
 Error = Literal["mse", "bce"]
 # Beyond these variances of exp(±8) no code is told from a point, or from the prior.
@@ -32,15 +23,17 @@ LOG_VARIANCE = 8.0
 class Autoencoder(Reconstructor):
     """An encoder, a decoder and what they minimise; the settings are independent of the networks and of each other.
 
-    The loss of an event is its error, plus the sparsity penalty, plus the divergence that makes error and divergence
-    together the negative ELBO per feature where β = 1: for "mse" of a decoder with Gaussians of variance 1.
+    The loss of an event is its error, plus the sparsity penalty, plus the weighted divergence. At β = 1 error and
+    divergence together estimate the negative ELBO, with one draw of the code: 1/d of it for "bce", d the number of
+    features, and for "mse" 2/d of it up to a constant, if the decoder gives the means of Gaussians of variance 1.
+    Noise and draws are part of the loss in evaluation too, so that epochs are compared by what is minimised.
 
     Args:
         shape: Shape of one event's input.
         encoder: Takes (n, *shape) to (n, `code_width`).
         decoder: Takes (n, latent_dim) to (n, features), or to (n, *shape).
         latent_dim: Width of the code.
-        noise: Standard deviation of Gaussian noise on the inputs in training, none on what is to be rebuilt.
+        noise: Standard deviation of Gaussian noise on the loss's inputs, none on what is to be rebuilt.
         sparsity: Weight of the mean absolute value of the code.
         beta: Weight of the Kullback-Leibler divergence of the code from a standard normal one: 1 for a variational
             autoencoder, another one for a β-VAE, none for a deterministic autoencoder.
@@ -107,12 +100,12 @@ class Autoencoder(Reconstructor):
         return self._divergence(x).sum(1)
 
     def elbo(self, x: Tensor) -> Tensor:
-        """The negative evidence lower bound per feature, at the mean code, with the divergence weighted by β."""
+        """Error at the mean code plus weighted divergence: the loss, in which the code is drawn, without its noise."""
         mean, log_variance = self._posterior(x)
         return self.error(x, self.decode(mean)) + self._penalty(mean, log_variance)
 
     def loss(self, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Mean loss of a batch, each event counting by its weight (n,).
+        """Mean loss of a batch, each event counting by its weight (n,); noise and draws are the global generator's.
 
         Raises:
             HepgenError: if the inputs do not suit the cross-entropy.
@@ -121,12 +114,11 @@ class Autoencoder(Reconstructor):
             return functional.mse_loss(self.reconstruct(x), x)
         if self.objective == "bce" and self.training:
             _refuse_beyond_unit(x)
-        code, log_variance = self._posterior(self.corrupt(x) if self.noise and self.training else x)
+        code, log_variance = self._posterior(self.corrupt(x) if self.noise else x)
         penalty = self.sparsity * code.abs().mean(1) if self.sparsity else 0.0
         if log_variance is not None:
             penalty = penalty + self._penalty(code, log_variance)
-            if self.training:
-                code = code + (log_variance / 2).exp() * torch.randn_like(code)
+            code = code + (log_variance / 2).exp() * torch.randn_like(code)
         losses = self.error(x, self.decode(code)) + penalty
         return losses.mean() if weight is None else (weight * losses).mean()
 
@@ -160,7 +152,7 @@ class LinearAutoencoder(Autoencoder):
     """
 
     def __init__(self, shape: tuple[int, ...], *, latent_dim: int = 2) -> None:
-        widths = [math.prod(shape), latent_dim]
+        widths = [math.prod(shape), code_width(latent_dim, None)]
         super().__init__(shape, nn.Sequential(nn.Flatten(), *dense(widths)), nn.Linear(*widths[::-1]), latent_dim)
 
 
@@ -231,13 +223,14 @@ class ConvAutoencoder(Autoencoder):
         beta: float | None = None,
         loss: Error = "mse",
     ) -> None:
+        at_least(1, channels=channels, hidden=hidden)
         halvings = 2 ** len(channels)
-        side = _side("conv_autoencoder", shape, halvings) // halvings
+        side = square_side("conv_autoencoder", shape, halvings) // halvings
         flat = channels[-1] * side * side
         down = [layer for pair in pairwise((1, *channels)) for layer in (nn.Conv2d(*pair, 3, 2, 1), nn.ReLU())]
         up = [layer for pair in pairwise((*channels[::-1], 1)) for layer in (_upsample(*pair), nn.ReLU())]
         encoder = nn.Sequential(
-            _ChannelsLast(), *down, nn.Flatten(), *dense([flat, hidden, code_width(latent_dim, beta)])
+            ChannelsLast(), *down, nn.Flatten(), *dense([flat, hidden, code_width(latent_dim, beta)])
         )
         decoder = nn.Sequential(
             *dense([latent_dim, hidden, flat]), nn.ReLU(), nn.Unflatten(1, (channels[-1], side, side)), *up[:-1]
@@ -248,145 +241,19 @@ class ConvAutoencoder(Autoencoder):
         self.to(memory_format=torch.channels_last)
 
 
-class PublishedAutoencoder(Autoencoder):
-    """An architecture for images as published, whose bottleneck and objective may be varied; subclasses give layers.
-
-    Args:
-        shape: (1, pixels, pixels) of one image.
-        latent_dim: Width of the bottleneck.
-        noise: See `Autoencoder`, as for the settings that follow.
-        sparsity: Weight of the penalty on the code.
-        beta: Weight of the divergence.
-        loss: The error.
-    """
-
-    def __init__(
-        self,
-        shape: tuple[int, ...],
-        *,
-        latent_dim: int = 6,
-        noise: float = 0.0,
-        sparsity: float = 0.0,
-        beta: float | None = None,
-        loss: Error = "mse",
-    ) -> None:
-        encoder, decoder = self.layers(shape, code_width(latent_dim, beta), latent_dim)
-        super().__init__(
-            shape, nn.Sequential(_ChannelsLast(), *encoder), nn.Sequential(*decoder), latent_dim,
-            noise=noise, sparsity=sparsity, beta=beta, loss=loss, positive=True,
-        )  # fmt: skip
-        self.to(memory_format=torch.channels_last)
-
-    @staticmethod
-    def layers(shape: tuple[int, ...], width: int, latent_dim: int) -> tuple[list[nn.Module], list[nn.Module]]:
-        """Layers from images to (n, width), and from codes (n, latent_dim) back."""
-        raise NotImplementedError
-
-
-class QCDOrWhat(PublishedAutoencoder):
-    """After the image autoencoder of "QCD or What?": 3 × 3 convolutions with PReLU, average pooling, dense layers.
-
-    Heimel, Kasieczka, Plehn, Thompson 2018, arXiv:1808.08979, on 40 × 40 pixels; the numbers of channels (10 before
-    the pooling, 5 after it) and the width of the dense layer (100) are this implementation's.
-    """
-
-    @staticmethod
-    def layers(shape: tuple[int, ...], width: int, latent_dim: int) -> tuple[list[nn.Module], list[nn.Module]]:
-        """Layers from images to (n, width), and from codes (n, latent_dim) back."""
-        side = _side("qcd_or_what", shape, 2) // 2
-        flat = 5 * side * side
-        down = [
-            *_convolution(1, 10, nn.PReLU(10)), *_convolution(10, 10, nn.PReLU(10)), nn.AvgPool2d(2),
-            *_convolution(10, 5, nn.PReLU(5)), *_convolution(5, 5, nn.PReLU(5)), nn.Flatten(),
-            nn.Linear(flat, 100), nn.PReLU(100), nn.Linear(100, width),
-        ]  # fmt: skip
-        up = [
-            nn.Linear(latent_dim, 100), nn.PReLU(100), nn.Linear(100, flat), nn.PReLU(flat),
-            nn.Unflatten(1, (5, side, side)),
-            *_convolution(5, 5, nn.PReLU(5)), nn.ConvTranspose2d(5, 10, 2, 2), nn.PReLU(10),
-            *_convolution(10, 10, nn.PReLU(10)), nn.Conv2d(10, 1, 3, padding=1),
-        ]  # fmt: skip
-        return down, up
-
-
-class FarinaDense(PublishedAutoencoder):
-    """The dense autoencoder of Farina et al., 1369-32-6-32-1369 for 37 × 37 pixels.
-
-    Farina, Nakai, Shih 2018, arXiv:1808.08992; the activations are this implementation's.
-    """
-
-    @staticmethod
-    def layers(shape: tuple[int, ...], width: int, latent_dim: int) -> tuple[list[nn.Module], list[nn.Module]]:
-        """Layers from images to (n, width), and from codes (n, latent_dim) back."""
-        pixels = _side("farina_dense", shape, 1) ** 2
-        return [nn.Flatten(), *dense([pixels, 32, width])], dense([latent_dim, 32, pixels])
-
-
-class FarinaConv(PublishedAutoencoder):
-    """The convolutional autoencoder of Farina et al.: 128C3-MP2-128C3-MP2-128C3-32-6-32 and its mirror image.
-
-    C3 is a 3 × 3 convolution, MP2 a maximum pooling; upsampling by 2 stands for it in the decoder.
-    Farina, Nakai, Shih 2018, arXiv:1808.08992; the activations are this implementation's. It is costly.
-    """
-
-    @staticmethod
-    def layers(shape: tuple[int, ...], width: int, latent_dim: int) -> tuple[list[nn.Module], list[nn.Module]]:
-        """Layers from images to (n, width), and from codes (n, latent_dim) back."""
-        side = _side("farina_conv", shape, 1)
-        half = math.ceil(side / 2)
-        quarter = math.ceil(half / 2)
-        down = [
-            *_convolution(1, 128, nn.ReLU()), nn.MaxPool2d(2, ceil_mode=True),
-            *_convolution(128, 128, nn.ReLU()), nn.MaxPool2d(2, ceil_mode=True),
-            *_convolution(128, 128, nn.ReLU()), nn.Flatten(), *dense([128 * quarter**2, 32, width]),
-        ]  # fmt: skip
-        up = [
-            *dense([latent_dim, 32, 128 * quarter**2]), nn.ReLU(), nn.Unflatten(1, (128, quarter, quarter)),
-            *_convolution(128, 128, nn.ReLU()), nn.Upsample(size=(half, half)),
-            *_convolution(128, 128, nn.ReLU()), nn.Upsample(size=(side, side)),
-            nn.Conv2d(128, 1, 3, padding=1),
-        ]  # fmt: skip
-        return down, up
-
-
-class _ChannelsLast(nn.Module):
-    """Images in the memory order that convolutions on a CPU are fastest in."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last)
-
-
 def code_width(latent_dim: int, beta: float | None) -> int:
-    """How many numbers an encoder gives: the code, with its log-variances where it is variational."""
+    """How many numbers an encoder gives: the code, with its log-variances where it is variational.
+
+    Raises:
+        HepgenError: if the code has no dimension.
+    """
+    at_least(1, latent_dim=latent_dim)
     return latent_dim if beta is None else 2 * latent_dim
-
-
-def dense(widths: Sequence[int]) -> list[nn.Module]:
-    """Linear layers of the given widths with activations between them."""
-    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.1))]
-    return layers[:-1]
-
-
-def _convolution(channels: int, out: int, activation: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """A 3 × 3 convolution that keeps the side."""
-    return nn.Conv2d(channels, out, 3, padding=1), activation
 
 
 def _upsample(channels: int, out: int) -> nn.Module:
     """A transposed convolution that doubles the side."""
     return nn.ConvTranspose2d(channels, out, 3, 2, 1, output_padding=1)
-
-
-def _side(name: str, shape: tuple[int, ...], divisor: int) -> int:
-    """The side of square images of one channel.
-
-    Raises:
-        HepgenError: if the inputs are no such images, or their side is not a multiple of the divisor.
-    """
-    if len(shape) != 3 or shape[0] != 1 or shape[1] != shape[2] or shape[1] % divisor:
-        msg = f"{name}: inputs of shape {tuple(shape)}; it takes square images (inputs: images)"
-        raise HepgenError(f"{msg} with a side divisible by {divisor}")
-    return shape[1]
 
 
 def _normal_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:

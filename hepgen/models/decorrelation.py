@@ -14,6 +14,11 @@ __all__ = ["ConditionalRank", "DisCo", "Pivot", "distance_correlation"]
 LARGEST = 2048
 TINY = 1e-20
 SMALLEST = 1e-300
+# Share of the background that the quantiles at one mass are taken from.
+WINDOW = 1 / 4
+# Quantiles of the scores at which outliers are cut, and the least spread at a mass in units of its mean.
+OUTLIERS = (0.005, 0.995)
+LEAST_SPREAD = 0.2
 
 
 def distance_correlation(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -52,15 +57,17 @@ class DisCo(nn.Module):
     Args:
         tagger: A network with ``loss(*batch)`` and ``score(x)``.
         strength: λ.
+        kind: Which of its scores is penalised; its own without it.
 
     References:
         Kasieczka, Shih 2020, arXiv:2001.05310.
     """
 
-    def __init__(self, tagger: nn.Module, strength: float) -> None:
+    def __init__(self, tagger: nn.Module, strength: float, kind: str = "") -> None:
         super().__init__()
         self.tagger = tagger
         self.strength = strength
+        self.kind = kind
 
     def loss(self, *batch: Tensor) -> Tensor | None:
         """The penalised loss of a batch whose last array is the observable, shape (n,), NaN where it does not count.
@@ -70,7 +77,7 @@ class DisCo(nn.Module):
         own = self.tagger.loss(*batch[:-1])
         if own is None:
             return None
-        counted = _counted(self.tagger, batch)
+        counted = _counted(self.tagger, self.kind, batch)
         # The matrices of distances take memory with the square of the events: large batches are compared in parts.
         parts = max(1, math.ceil(len(counted[0]) / LARGEST))
         penalty = sum(distance_correlation(*part) for part in zip(*(x.chunk(parts) for x in counted), strict=True))
@@ -87,6 +94,7 @@ class Pivot(nn.Module):
     Args:
         tagger: A network with ``loss(*batch)`` and ``score(x)``.
         strength: λ.
+        kind: Which of its scores the adversary sees; its own without it.
         alone: Batches that the tagger learns from before the adversary's loss counts; the adversary learns too.
         components: Gaussians of the mixture.
         hidden: Width of the adversary's two layers.
@@ -101,11 +109,19 @@ class Pivot(nn.Module):
     discriminator_steps = 3
 
     def __init__(
-        self, tagger: nn.Module, strength: float, *, alone: int = 0, components: int = 5, hidden: int = 64
+        self,
+        tagger: nn.Module,
+        strength: float,
+        kind: str = "",
+        *,
+        alone: int = 0,
+        components: int = 5,
+        hidden: int = 64,
     ) -> None:
         super().__init__()
         self.generator = tagger
         self.strength = strength
+        self.kind = kind
         self.alone = alone
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.discriminator = nn.Sequential(
@@ -115,7 +131,7 @@ class Pivot(nn.Module):
     def discriminator_loss(self, *batch: Tensor) -> Tensor:
         """−log p(observable | score) of the background, a scalar; the batch's last array is the observable."""
         with torch.no_grad():
-            counted = _counted(self.generator, batch)
+            counted = _counted(self.generator, self.kind, batch)
         return self._surprise(*counted)
 
     def generator_loss(self, *batch: Tensor) -> Tensor:
@@ -124,7 +140,7 @@ class Pivot(nn.Module):
         loss = self.generator.loss(*batch[:-1])
         if self.batches <= self.alone:
             return loss
-        return loss - self.strength * self._surprise(*_counted(self.generator, batch))
+        return loss - self.strength * self._surprise(*_counted(self.generator, self.kind, batch))
 
     def _surprise(self, score: Tensor, observable: Tensor, weight: Tensor) -> Tensor:
         share = weight / weight.sum().clamp_min(TINY)
@@ -137,28 +153,31 @@ class Pivot(nn.Module):
         return -share @ terms.logsumexp(1)
 
 
-def _counted(tagger: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def _counted(tagger: nn.Module, kind: str, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Scores, observables and weights of a batch's events that have an observable: inputs, (labels), (weights), it."""
     x, *others, observable = batch
     weights = others[1:] if getattr(tagger, "supervised", False) else others
     weight = weights[0] if weights else torch.ones_like(observable)
     counted = ~observable.isnan()
-    return tuple(values[counted] for values in (tagger.score(x), observable, weight))
+    score = tagger.score(x, kind) if kind else tagger.score(x)
+    return tuple(values[counted] for values in (score, observable, weight))
 
 
 class ConditionalRank(nn.Module):
     """Replaces a score by its quantile among background events of about the same mass.
 
-    At each of `knots` masses the quantiles of the score are those of the nearest background events; between knots
-    they are interpolated, and beyond the first and the last one they stay. A cut on the result rejects the same
-    fraction of background at every mass.
+    At each of `knots` masses the quantiles of the score are those of the nearest quarter of the background, less the
+    farther an event is, after its score was moved to where it would be at that mass, by a location and a spread that
+    are linear in the mass there. Between knots they are interpolated; the first and the last one are at the ends of the
+    spectrum, beyond which the quantiles stay. A cut on the result rejects the same share of background at every mass.
 
     Args:
         knots: Masses at which the quantiles are kept, at equal steps of the background's distribution.
         levels: Quantiles kept at each, closer to each other at high scores.
 
     References:
-        Fixed-efficiency regression with k nearest neighbours, ATL-PHYS-PUB-2018-014.
+        Fixed-efficiency regression with k nearest neighbours, ATL-PHYS-PUB-2018-014; here they are weighted and on a
+        line as in Cleveland 1979, "Robust locally weighted regression", JASA 74, 829.
     """
 
     def __init__(self, knots: int = 33, levels: int = 101) -> None:
@@ -181,12 +200,15 @@ class ConditionalRank(nn.Module):
             msg = f"decorrelation by quantiles: {len(order)} events cannot fix {levels} quantiles; give more events"
             raise HepgenError(msg)
         score, mass, weight = (np.asarray(values, dtype=np.float64)[order] for values in (score, mass, weight))
-        window = max(levels, len(score) // (knots // 2))
-        starts = np.linspace(0, len(score) - window, knots).round().astype(np.int64)
-        for number, start in enumerate(starts):
-            near = slice(start, start + window)
-            self.masses[number] = float(np.average(mass[near], weights=weight[near]))
-            self.quantiles[number] = _weighted_quantiles(score[near], weight[near], self.fractions)
+        window = max(levels, round(WINDOW * len(score)))
+        for number, place in enumerate(np.linspace(0, len(score) - 1, knots).round().astype(np.int64)):
+            start = min(max(0, place - window // 2), len(score) - window)
+            near = np.arange(start, start + window)
+            distance = np.abs(near - place)
+            close = weight[near] * (1 - distance / (distance.max() + 1))
+            moved = _moved(score[near], mass[near] - mass[place], close)
+            self.masses[number] = mass[place]
+            self.quantiles[number] = _weighted_quantiles(moved, close, self.fractions)
         return self
 
     def forward(self, score: Tensor, mass: Tensor) -> Tensor:
@@ -203,6 +225,26 @@ class ConditionalRank(nn.Module):
         inside = ((score[:, None] - curve[:, :-1]) / steps).clamp(0, 1) @ (self.fractions[1:] - self.fractions[:-1])
         above, below = (score - high).clamp_min(0), (low - score).clamp_min(0)
         return inside + (above - below) / (above + below + high - low).clamp_min(SMALLEST)
+
+
+def _moved(score: np.ndarray, distance: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Where scores would be at distance 0, if their location and their spread are linear in the distance."""
+    location = np.zeros_like(score)
+    # Rare scores far off would turn the line, so that they are cut: those of all scores first, then those off the line.
+    for _ in range(2):
+        rest = score - location
+        at_0, location = _line(distance, location + rest.clip(*np.quantile(rest, OUTLIERS)), weight)
+    rest = score - location
+    spread_at_0, spread = _line(distance, np.abs(rest.clip(*np.quantile(rest, OUTLIERS))), weight)
+    least = LEAST_SPREAD * np.average(spread, weights=weight) + SMALLEST
+    return at_0 + rest * max(spread_at_0, least) / spread.clip(min=least)
+
+
+def _line(x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> tuple[float, np.ndarray]:
+    """The straight line of least squares through points: its value at x = 0 and those at all x."""
+    middle, height = np.average(x, weights=weight), np.average(y, weights=weight)
+    slope = (weight * (x - middle)) @ (y - height) / max(weight @ (x - middle) ** 2, SMALLEST)
+    return height - slope * middle, height + slope * (x - middle)
 
 
 def _weighted_quantiles(values: np.ndarray, weight: np.ndarray, fractions: Tensor) -> Tensor:

@@ -1,12 +1,16 @@
 """Principal component analysis as an anomaly tagger: the linear autoencoder's optimum in closed form."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from hepgen.errors import HepgenError
-from hepgen.models.reconstruction import Reconstructor
+from hepgen.models.reconstruction import CHUNK, Reconstructor
+
+if TYPE_CHECKING:
+    from hepgen.training import Indexable
 
 __all__ = ["PCA"]
 
@@ -33,21 +37,26 @@ class PCA(Reconstructor):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("components", torch.zeros(components, features))
 
-    def fit(self, x: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "PCA":
+    def fit(self, x: "Indexable", weight: Tensor | None = None, *, seed: int = 1) -> "PCA":
         """Find the components of data of shape (n, *shape), each event counting by its weight (n,), not negative.
 
-        The solution is exact, so that no seed enters it.
+        The solution is exact, so that no seed enters it. Events are made in parts, twice: what is kept is the
+        covariance in double precision, whose leading directions are those of the data's singular values.
 
         Raises:
             HepgenError: if there are fewer events than components.
         """
-        x = x.flatten(1).double()
         if len(x) <= len(self.components):
             msg = f"pca: {len(x)} training events cannot fix {len(self.components)} components"
             raise HepgenError(msg)
-        weight = torch.ones(len(x), dtype=x.dtype) if weight is None else weight.double()
-        mean = (weight[:, None] * x).sum(0) / weight.sum()
-        _, _, directions = torch.linalg.svd(weight.sqrt()[:, None] * (x - mean), full_matrices=False)
+        weight = torch.ones(len(x)).double() if weight is None else weight.double()
+        parts = torch.arange(len(x)).split(CHUNK)
+        mean = sum(weight[part] @ x[part].flatten(1).double() for part in parts) / weight.sum()
+        covariance = torch.zeros(len(mean), len(mean)).double()
+        for part in parts:
+            centred = x[part].flatten(1).double() - mean
+            covariance += centred.T @ (weight[part, None] * centred)
+        directions = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)
         self.mean.copy_(mean)
         self.components.copy_(directions[: len(self.components)])
         return self

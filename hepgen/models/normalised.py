@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from hepgen.errors import HepgenError
 from hepgen.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from hepgen.models.layers import at_least
 from hepgen.models.reconstruction import Reconstructor
 
 __all__ = ["NormalisedAutoencoder"]
@@ -35,7 +36,8 @@ class NormalisedAutoencoder(Reconstructor):
         latent_dim: Dimensions of the space whose unit sphere the codes lie on, at least 2.
         pretraining: Batches of ordinary training before.
         steps: Steps of each of the two chains.
-        regularisation: Weight γ of the squared energies E/T, which keep the two energies from drifting apart.
+        regularisation: Weight γ of the squared energies, in units of twice the mean one of pretraining; they keep the
+            two energies from drifting apart. Energies of events drawn are raised up to 1/γ times that mean, not beyond.
 
     References:
         Yoon, Noh, Park 2021, arXiv:2105.05735 (on-manifold initialisation).
@@ -53,10 +55,13 @@ class NormalisedAutoencoder(Reconstructor):
         steps: int = 10,
         regularisation: float = 0.1,
     ) -> None:
+        at_least(2, latent_dim=latent_dim)
+        at_least(1, pretraining=pretraining, steps=steps)
+        at_least(0, regularisation=regularisation)
         super().__init__(shape, latent_dim)
-        if len(shape) not in (1, 3) or latent_dim < 2 or (len(shape) == 3 and len(hidden) != 1):
-            msg = f"normalised_autoencoder: inputs of shape {tuple(shape)}, hidden {hidden}, latent_dim {latent_dim}"
-            raise HepgenError(f"{msg}; it takes observables or images, one hidden width for images, latent_dim >= 2")
+        if len(shape) not in (1, 3) or (len(shape) == 3 and len(hidden) != 1):
+            msg = f"normalised_autoencoder: inputs of shape {tuple(shape)}, hidden {hidden}"
+            raise HepgenError(f"{msg}; it takes observables, or images with one hidden width")
         self.network = (
             DenseAutoencoder(shape, hidden=hidden, latent_dim=latent_dim)
             if len(shape) == 1
@@ -65,6 +70,8 @@ class NormalisedAutoencoder(Reconstructor):
         self.pretraining = pretraining
         self.steps = steps
         self.regularisation = regularisation
+        # The residuals' dimensions: the inputs' less the sphere's.
+        self.freedom = max(1, math.prod(shape) - latent_dim + 1)
         self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("replay", functional.normalize(torch.randn(REPLAYED, latent_dim)))
@@ -86,26 +93,39 @@ class NormalisedAutoencoder(Reconstructor):
         if not self.training:
             return None
         energy = self.mse(x)
-        mean = energy.mean() if weight is None else (weight * energy).mean()
+        weight = torch.ones_like(energy) if weight is None else weight
         self.batches += 1
         if self.batches <= self.pretraining:
-            self._set_temperature(energy.detach())
-            return mean
+            self._set_temperature((weight * energy.detach()).mean() / weight.mean().clamp_min(1e-12))
+            return (weight * energy).mean()
         drawn = self.mse(self._draw(len(x)))
-        squares = energy.square().mean() + drawn.square().mean()
-        return mean - drawn.mean() + self.regularisation / self.temperature * squares
+        unit = self.temperature * self.freedom
+        learnt = energy + self.regularisation / unit * energy.square()
+        raised = drawn - self.regularisation / unit * drawn.square()
+        return (weight * learnt).mean() - weight.mean() * raised.mean()
+
+    def calibrate(self, x: Tensor) -> None:
+        """See `Reconstructor`.
+
+        Raises:
+            HepgenError: if the training was no longer than its pretraining.
+        """
+        if self.batches <= self.pretraining:
+            msg = f"normalised_autoencoder: all {int(self.batches)} batches were pretraining, as for any autoencoder"
+            raise HepgenError(f"{msg}; set settings.pretraining, now {self.pretraining}, below that or train longer")
+        super().calibrate(x)
 
     def _set_temperature(self, energy: Tensor) -> None:
         """T = 2E/(d − l) gives d − l residuals of mean square E·d/(d − l) just that variance; averaged over batches."""
-        freedom = max(1, math.prod(self.shape) - self.center.numel() + 1)
-        now = (2 * energy.mean() / freedom).clamp_min(1e-12)
+        now = (2 * energy / self.freedom).clamp_min(1e-12)
         self.temperature.copy_(now if self.batches == 1 else torch.lerp(self.temperature, now, 0.05))
 
     def _draw(self, n: int) -> Tensor:
-        """Events of the model, without gradients, shape (n, *shape)."""
-        place = torch.randint(REPLAYED, (n,), device=self.replay.device)
+        """Events of the model, without gradients, shape (n or the buffer's length if that is less, *shape)."""
+        # No place twice: which of two codes stays would be left to chance on a GPU.
+        place = torch.randperm(REPLAYED, device=self.replay.device)[:n]
         code = self.replay[place]
-        restart = torch.rand(n, 1, device=code.device) < RESTART
+        restart = torch.rand(len(code), 1, device=code.device) < RESTART
         code = torch.where(restart, functional.normalize(torch.randn_like(code)), code)
         code = self._chain(code, lambda code: self.mse(self.decode(code)), LATENT_STEP, functional.normalize)
         self.replay[place] = code

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgen.errors import HepgenError
-from hepgen.models.autoencoders import Autoencoder, code_width, dense
+from hepgen.models.autoencoders import Autoencoder, code_width
+from hepgen.models.layers import at_least, dense
 
 __all__ = ["ConstituentAutoencoder", "DeepSets", "chamfer_distance", "present"]
 
@@ -54,6 +55,7 @@ class DeepSets(nn.Module):
 
     def __init__(self, features: int, particle: Sequence[int], jet: Sequence[int]) -> None:
         super().__init__()
+        at_least(1, particle=particle)
         self.particle = nn.Sequential(*dense([features, *particle]), nn.LeakyReLU(0.1))
         self.jet = nn.Sequential(*dense([particle[-1], *jet]))
 
@@ -99,6 +101,8 @@ class ConstituentAutoencoder(Autoencoder):
         decoder = nn.Sequential(*dense([latent_dim, hidden, hidden, shape[0] * shape[1]]))
         super().__init__(shape, encoder, decoder, latent_dim, noise=noise, sparsity=sparsity, beta=beta)
         self.plain = False
+        # The Chamfer distance is no likelihood's logarithm, so that there is no ELBO.
+        self.kinds = tuple("regularised" if kind == "elbo" else kind for kind in self.kinds)
 
     def decode(self, code: Tensor) -> Tensor:
         """Jets of codes of shape (n, latent_dim), shape (n, number, 3); all particles have a pT above 0."""
@@ -112,6 +116,10 @@ class ConstituentAutoencoder(Autoencoder):
     def chamfer(self, x: Tensor) -> Tensor:
         """Chamfer distance of each jet and its reconstruction."""
         return self.error(x, self.reconstruct(x))
+
+    def regularised(self, x: Tensor) -> Tensor:
+        """Chamfer distance at the mean code plus the weighted divergence."""
+        return self.elbo(x)
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Particles with noise, whose pT stays above 0."""

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.errors import HepgenError
+from hepgen.models import sets
 from hepgen.models.classifiers import MLPClassifier
+from hepgen.models.layers import at_least
 
 __all__ = ["ConvClassifier", "DeepSets", "DenseClassifier"]
 
@@ -39,6 +41,10 @@ class DenseClassifier(Supervised):
 
     def __init__(self, shape: tuple[int, ...], *, hidden: tuple[int, ...] = (64, 64), dropout: float = 0.0) -> None:
         super().__init__()
+        at_least(1, widths=[1, *hidden])
+        if not 0 <= dropout < 1:
+            msg = f"mlp_classifier: dropout is {dropout}; it must be at least 0 and less than 1"
+            raise HepgenError(msg)
         dense = MLPClassifier(math.prod(shape), hidden=hidden, dropout=dropout)
         self.network = nn.Sequential(nn.Flatten(), dense.network)
 
@@ -60,6 +66,7 @@ class ConvClassifier(Supervised):
         if len(shape) != 3:
             msg = f"cnn_classifier: inputs of shape {tuple(shape)}; it takes images (inputs: images)"
             raise HepgenError(msg)
+        at_least(1, channels=channels, hidden=hidden)
         widths = (shape[0], *channels)
         layers = [layer for pair in pairwise(widths) for layer in (nn.Conv2d(*pair, 3, 2, 1), nn.ReLU())]
         sides = (-(-side // 2 ** len(channels)) for side in shape[1:])
@@ -73,15 +80,12 @@ class ConvClassifier(Supervised):
 
 
 class DeepSets(Supervised):
-    """A network of the sum over a jet's constituents of what another network makes of each, in any order.
+    """The encoder of `hepgen.models.sets` with one output.
 
     Args:
         shape: (number, features) of one jet's constituents; where the first feature is 0, there is none.
         hidden: Widths of the hidden layers of both networks.
         latent_dim: What each constituent becomes.
-
-    References:
-        Zaheer et al. 2017, arXiv:1703.06114; Komiske, Metodiev, Thaler 2018, arXiv:1810.05165 (particle flow networks).
     """
 
     def __init__(self, shape: tuple[int, ...], *, hidden: tuple[int, ...] = (64, 64), latent_dim: int = 64) -> None:
@@ -89,16 +93,4 @@ class DeepSets(Supervised):
         if len(shape) != 2:
             msg = f"deep_sets: inputs of shape {tuple(shape)}; it takes constituents (inputs: constituents)"
             raise HepgenError(msg)
-        self.number = shape[0]
-        self.each = _dense([shape[1], *hidden, latent_dim])
-        self.network = _dense([latent_dim, *hidden, 1])
-
-    def score(self, x: Tensor) -> Tensor:
-        """Logarithm of the odds for signal of each jet, shape (n,)."""
-        return super().score((self.each(x) * (x[..., :1] != 0)).sum(1) / self.number)
-
-
-def _dense(widths: list[int]) -> nn.Sequential:
-    """Linear layers of the given widths with activations between them."""
-    layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.ReLU())]
-    return nn.Sequential(*layers[:-1])
+        self.network = sets.DeepSets(shape[1], [*hidden, latent_dim], [*hidden, 1])

@@ -1,5 +1,7 @@
 """Decision trees: the isolation forest, and gradient-boosted trees as a supervised reference."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 # isort: split
@@ -10,6 +12,10 @@ from sklearn.ensemble import IsolationForest as SklearnForest
 from torch import Tensor, nn
 
 from hepgen.errors import HepgenError
+from hepgen.models.layers import at_least
+
+if TYPE_CHECKING:
+    from hepgen.training import Indexable
 
 __all__ = ["Forest", "GradientBoosting", "IsolationForest"]
 
@@ -60,16 +66,15 @@ class IsolationForest(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], *, trees: int = 100, events: int = 256) -> None:
         super().__init__()
-        if trees < 1 or events < 2:
-            msg = f"isolation_forest: trees is {trees} and events {events}; take at least 1 tree and 2 events"
-            raise HepgenError(msg)
+        at_least(1, trees=trees)
+        at_least(2, events=events)
         self.shape = shape
         self.trees = trees
         self.events = events
         self.forest = Forest(trees, trees * (2 * events - 1), (events - 1).bit_length())
         self.register_buffer("cuts", torch.ones((), dtype=torch.float64))
 
-    def fit(self, x: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "IsolationForest":
+    def fit(self, x: "Indexable", weight: Tensor | None = None, *, seed: int = 1) -> "IsolationForest":
         """Grow the trees from data of shape (n, *shape), of which each draws events by their weights (n,).
 
         Raises:
@@ -80,7 +85,7 @@ class IsolationForest(nn.Module):
             msg = f"isolation_forest: {events} training events cannot be set apart from others"
             raise HepgenError(msg)
         model = SklearnForest(n_estimators=self.trees, max_samples=events, random_state=seed)
-        model.fit(x.flatten(1).numpy(), sample_weight=None if weight is None else weight.double().numpy())
+        model.fit(_rows(x), sample_weight=None if weight is None else weight.double().numpy())
         for number, tree in enumerate(estimator.tree_ for estimator in model.estimators_):
             root = number * (2 * self.events - 1)
             leaf, here = tree.children_left < 0, np.arange(tree.node_count)
@@ -100,6 +105,11 @@ class IsolationForest(nn.Module):
     def score(self, x: Tensor) -> Tensor:
         """Between 0 and 1, near 1 for an anomaly; float64 of shape (n,)."""
         return 2.0 ** (-self.forest(x.flatten(1).float()) / (self.trees * self.cuts))
+
+
+def _rows(x: "Indexable") -> np.ndarray:
+    """All events at once, flattened, shape (n, features)."""
+    return x[torch.arange(len(x))].flatten(1).numpy()
 
 
 def _mean_cuts(events: np.ndarray) -> np.ndarray:
@@ -135,8 +145,11 @@ class GradientBoosting:
         min_events: int = 20,
         ensemble: int = 1,
     ) -> None:
-        if ensemble < 1:
-            msg = f"gradient_boosting: ensemble is {ensemble}; take at least 1 booster"
+        at_least(1, rounds=rounds, ensemble=ensemble)
+        at_least(2, leaves=leaves)
+        at_least(0, min_events=min_events)
+        if not learning_rate > 0:
+            msg = f"gradient_boosting: learning_rate is {learning_rate}; it must be above 0"
             raise HepgenError(msg)
         self.shape = shape
         self.rounds = rounds
@@ -144,7 +157,7 @@ class GradientBoosting:
         self.settings = {"learning_rate": learning_rate, "num_leaves": leaves, "min_data_in_leaf": min_events}
         self.boosters: list[lightgbm.Booster] = []
 
-    def fit(self, x: Tensor, y: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "GradientBoosting":
+    def fit(self, x: "Indexable", y: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "GradientBoosting":
         """Learn to tell y = 1 from y = 0.
 
         Args:
@@ -164,7 +177,7 @@ class GradientBoosting:
             "verbose": -1,
         }
         columns = [None if values is None else values.contiguous().numpy() for values in (y, weight)]
-        data = lightgbm.Dataset(x.flatten(1).numpy(), columns[0], weight=columns[1])
+        data = lightgbm.Dataset(_rows(x), columns[0], weight=columns[1])
         seeds = np.random.default_rng(seed).integers(1 << 31, size=self.ensemble)
         self.boosters = [lightgbm.train({**parameters, "seed": int(value)}, data, self.rounds) for value in seeds]
         return self

@@ -76,7 +76,7 @@ CUTS = tuple(
     Look(("#8a5a2b", "#c49a6c", "#5c3a1a")[number % 3], look.dash, LOOKS[number - 6].marker)
     for number, look in enumerate(LOOKS)
 )
-GUIDES = tuple(Look("0.55", dash, "") for dash in (":", (0, (6, 3)), (0, (6, 2, 1, 2))))
+GUIDES = (Look("0.55", ":", "x"), Look("0.55", (0, (6, 3)), "+"), Look("0.55", (0, (6, 2, 1, 2)), "1"))
 
 
 def draw_files(paths: Iterable[Path]) -> None:

@@ -81,7 +81,7 @@ def fit_many(counts: np.ndarray, edges: np.ndarray, used: np.ndarray | None = No
 
     The function, taken at the centres of the bins, is log-linear in its parameters, so that the likelihood has one
     maximum. p4 is taken where it lowers the deviance by more than 3.84 and the spectrum still falls from bin to bin:
-    with few events it would otherwise follow a signal.
+    with few events it would otherwise follow a signal. Where no event lies in the tail it may have no best value.
 
     References:
         ATLAS 2017, arXiv:1703.09127 (the function); Wilks 1938 (the number of parameters).
@@ -89,7 +89,7 @@ def fit_many(counts: np.ndarray, edges: np.ndarray, used: np.ndarray | None = No
     used = np.ones(counts.shape, dtype=bool) if used is None else used
     few, many = (_maximise(counts, _basis(edges, number), used) for number in PARAMETERS)
     falling = (np.diff(many.expected, axis=1) < 0).all(axis=1)
-    better = falling & (few.deviance - many.deviance > WORTH)
+    better = many.converged & falling & (few.deviance - many.deviance > WORTH)
     expected = np.where(better[:, None], many.expected, few.expected)
     return Fits(expected, *(np.where(better, b, a) for a, b in zip(few[1:], many[1:], strict=True)))
 

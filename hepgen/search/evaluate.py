@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,14 +11,14 @@ from hepgen.errors import HepgenError
 from hepgen.metrics.intervals import Interval
 from hepgen.metrics.record import Metric, write_metrics
 from hepgen.observables import describe
-from hepgen.plots.figures import Axis, write_figure
+from hepgen.plots.figures import Axis, Role, write_figure
 from hepgen.provenance import seed_for
 from hepgen.search import figures
-from hepgen.search.background import SQRT_S, falling_edges, fit
+from hepgen.search.background import SQRT_S, Fit, falling_edges, fit
 from hepgen.search.hunt import hunt
-from hepgen.search.pseudodata import MIN_TEMPLATE, Events, inject, load_events, select
-from hepgen.search.results import NO_CUT, Case, Outcome
-from hepgen.search.statistics import REFERENCE, asimov, discovery, limits, workspace
+from hepgen.search.pseudodata import MIN_TEMPLATE, Events, inject, load_events, roles_of, select
+from hepgen.search.results import NO_CUT, Case, Outcome, Test
+from hepgen.search.statistics import REFERENCE, Limits, asimov, discovery, limits, workspace
 from hepgen.storage import write_json
 from hepgen.tagging.dataset import held_out_samples
 
@@ -25,15 +26,39 @@ __all__ = ["evaluate"]
 
 # A cut that leaves fewer events in the range, or fewer of the expected signal, is not searched.
 MIN_EVENTS = 50
-MIN_SIGNAL = 10
+MIN_SIGNAL = 25
+# Asymptotic limits are up to 5 % too strong with so many background events around the signal, and worse with fewer.
+MIN_BACKGROUND = 20
 # The bins around the signal hold this part of it.
 CENTRAL = (0.1, 0.9)
+
+
+class Spectrum(NamedTuple):
+    """Binned pseudo-data, and the signal expected in it.
+
+    Attributes:
+        counts: Events per bin, shape (bins,).
+        signal: Events expected of `REFERENCE` signal events before the cut, shape (bins,).
+        number: Signal events that the expectation was taken from.
+        total: The same before the cut.
+    """
+
+    counts: np.ndarray
+    signal: np.ndarray
+    number: int
+    total: int
+
+    @property
+    def uncertainty(self) -> float:
+        """Relative binomial error of the signal's efficiency."""
+        return float(np.sqrt(1 / self.number - 1 / self.total))
 
 
 def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Path], output: Path) -> list[Metric]:
     """Write ``metrics.json``, ``figures/*.json`` and ``workspaces/*.json`` into a folder; returns the metrics.
 
-    A cut that leaves too few events has only the record of how many there are.
+    A cut that leaves too few events has only the record of how many there are. Workspaces of an earlier search in the
+    same folder are removed.
 
     Raises:
         HepgenError: if scores are missing or constant, there is too little signal or background, or a fit fails.
@@ -43,23 +68,41 @@ def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Pat
     window = _window(signal.mass, edges)
     strengths = sorted({0, *config.search.injected})
     samples = {injected: inject(config, background, signal, injected) for injected in strengths}
+    roles = roles_of(config, score_files)
     cases: list[Case] = []
     for tagger, efficiency in _cuts(config):
-        spectra = {n: _spectra(*samples[n], tagger, efficiency, edges) for n in strengths}
-        cases.append(_case(config, tagger, efficiency, spectra, edges, window))
-    if not cases[0].outcomes:
-        msg = f"search: only {cases[0].events[0]:g} background events lie in the spectrum's range"
-        raise HepgenError(f"{msg}; at least {MIN_EVENTS} are needed: change search.range or give more events")
+        spectra = {n: _spectrum(*samples[n], tagger, efficiency, edges) for n in strengths}
+        role = roles[tagger] if tagger else "guide"
+        cases.append(_case(config, (tagger, efficiency, role), spectra, edges, window))
+        _refuse_small(cases[0])
     metrics = [metric for case in cases for metric in _of_case(config, case, cases[0])]
     metrics += [metric for tagger in config.search.taggers for metric in _of_tagger(config, tagger, cases)]
     axis = Axis(label=describe(config.search.mass).axis_label)
-    for case in cases:
-        for injected, outcome in case.outcomes.items():
-            write_json(Path(output) / "workspaces" / f"{case.file}_{injected}.json", outcome.spec)
+    _write_workspaces(Path(output) / "workspaces", cases)
     for name, figure in figures.all_figures(config, cases, edges, axis):
         write_figure(Path(output) / "figures" / f"{name}.json", figure)
     write_metrics(Path(output) / "metrics.json", metrics)
     return metrics
+
+
+def _refuse_small(uncut: Case) -> None:
+    """Raise `HepgenError` if there is nothing to compare the cuts with."""
+    if not uncut.outcomes:
+        msg = f"search: only {uncut.events[0]:g} background events lie in the spectrum's range; at least {MIN_EVENTS}"
+        raise HepgenError(f"{msg} are needed: change search.range or give more events")
+    if not uncut.test:
+        msg = f"search: only {uncut.outcomes[0].background.value:.3g} background events are expected around the signal"
+        raise HepgenError(f"{msg}; at least {MIN_BACKGROUND} are needed: give more events")
+
+
+def _write_workspaces(folder: Path, cases: list[Case]) -> None:
+    """All workspaces, and no others."""
+    specs = {f"{case.file}_{n}.json": o.test.spec for case in cases for n, o in case.outcomes.items() if o.test}
+    for name, spec in specs.items():
+        write_json(folder / name, spec)
+    for path in folder.glob("*.json"):
+        if path.name not in specs:
+            path.unlink()
 
 
 def _cuts(config: Config) -> Iterator[tuple[str | None, float]]:
@@ -98,36 +141,54 @@ def _window(mass: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return window
 
 
-def _spectra(
-    data: Events, signal: Events, tagger: str | None, efficiency: float, edges: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Binned pseudo-data, the signal expected of `REFERENCE` events, and how many it was taken from."""
+def _spectrum(data: Events, signal: Events, tagger: str | None, efficiency: float, edges: np.ndarray) -> Spectrum:
+    """The spectrum that a cut leaves of the pseudo-data, and of the signal that is not in it."""
     kept = select(data, signal, tagger, efficiency)
     counts, expected = (np.histogram(mass, edges)[0].astype(np.float64) for mass in (kept.data, kept.signal))
-    return counts, expected * REFERENCE / len(signal), int(expected.sum())
+    return Spectrum(counts, expected * REFERENCE / len(signal), int(expected.sum()), len(signal))
 
 
 def _case(
     config: Config,
-    tagger: str | None,
-    efficiency: float,
-    spectra: dict[int, tuple[np.ndarray, np.ndarray, int]],
+    cut: tuple[str | None, float, Role],
+    spectra: dict[int, Spectrum],
     edges: np.ndarray,
     window: np.ndarray,
 ) -> Case:
-    """All strengths after one cut; what is expected of a signal is the same cut's, without one in the data."""
+    """All strengths after one cut; those with signal only if there is a search without."""
+    tagger, efficiency, _ = cut
     outcomes: dict[int, Outcome] = {}
-    for injected, (counts, signal, number) in spectra.items():
+    for injected, spectrum in spectra.items():
+        counts, number = spectrum.counts, spectrum.number
         if min(counts.sum() / MIN_EVENTS, number / MIN_SIGNAL) < 1 or (injected and 0 not in outcomes):
             continue
         seed = seed_for(config.seed, "search", tagger or NO_CUT, str(efficiency), injected)
         bump = hunt(counts, edges, config.search.toys, seed)
         beside = fit(counts, edges, ~window)
-        spec = workspace(counts[window], beside.expected[window], beside.modes[:, window], signal[window])
-        without = outcomes[0].spec if injected else spec
-        expected = discovery(asimov(without, injected))
-        outcomes[injected] = Outcome(counts, bump, spec, discovery(spec), expected, limits(spec))
-    return Case(tagger, efficiency, {n: float(spectrum[0].sum()) for n, spectrum in spectra.items()}, outcomes)
+        background = _background(beside, window)
+        without = outcomes[0].test if injected else None
+        enough = without if injected else background.value >= MIN_BACKGROUND
+        test = _test(spectrum, beside, background, window, injected, without) if enough else None
+        outcomes[injected] = Outcome(counts, bump, background, test)
+    return Case(*cut, {n: float(spectrum.counts.sum()) for n, spectrum in spectra.items()}, outcomes)
+
+
+def _background(beside: Fit, window: np.ndarray) -> Interval:
+    """Background events expected around the signal, from the fit to the bins beside it."""
+    expected = float(beside.expected[window].sum())
+    error = float(np.sqrt(((beside.modes[:, window] @ beside.expected[window]) ** 2).sum()))
+    return Interval(expected, max(expected - error, 0.0), expected + error)
+
+
+def _test(
+    spectrum: Spectrum, beside: Fit, background: Interval, window: np.ndarray, injected: int, without: Test | None
+) -> Test:
+    """The test for the signal; what is expected of an injected one follows from the same cut's test without it."""
+    counts, signal = spectrum.counts[window], spectrum.signal[window]
+    spec = workspace(counts, beside.expected[window], beside.modes[:, window], signal, spectrum.uncertainty)
+    expected = discovery(asimov(without.spec if without else spec, injected))
+    precision = np.hypot(spectrum.uncertainty, (background.high / background.value - 1) / 2)
+    return Test(spec, discovery(spec), expected, limits(spec), float(precision))
 
 
 def _of_case(config: Config, case: Case, uncut: Case) -> Iterator[Metric]:
@@ -136,23 +197,28 @@ def _of_case(config: Config, case: Case, uncut: Case) -> Iterator[Metric]:
         outcome = case.outcomes.get(injected)
         known: dict[str, tuple[Interval, float | None, float | None]] = {"events": (_exact(events), None, MIN_EVENTS)}
         if outcome:
-            bump, upper, z = outcome.bump, outcome.limits, outcome.expected
+            bump = outcome.bump
             mass = Interval(sum(bump.window) / 2, *bump.window)
             known |= {
                 "fit_p": (_exact(bump.fit), 0.5, None),
                 "bump_mass": (mass, None, None),
                 "local_p": (_exact(bump.local), None, None),
                 "global_p": (bump.overall, 0.5, None),
-                "observed_significance": (_exact(outcome.observed), 0.0, 1.0),
+                "background": (outcome.background, None, MIN_BACKGROUND),
+            }
+        if outcome and outcome.test:
+            upper, z = outcome.test.limits, outcome.test.expected
+            known |= {
+                "observed_significance": (_exact(outcome.test.observed), 0.0, 1.0),
                 "expected_significance": (Interval(z, max(z - 1, 0.0), z + 1), 0.0, 1.0),
                 "observed_limit": (_exact(upper.observed), upper.expected[2], None),
-                "expected_limit": (Interval(upper.expected[2], upper.expected[1], upper.expected[3]), None, None),
+                "expected_limit": (_median(upper), None, None),
             }
         for name, (value, null, floor) in known.items():
             metric = f"{name}/{case.efficiency:g}_kept/{injected}_injected"
             yield _metric(config, case.tagger, metric, value, null, floor, events)
-    if case.tagger and case.outcomes:
-        gain = _exact(uncut.expected_limit / case.expected_limit)
+    if case.tagger and case.test:
+        gain = _improvement(case, uncut)
         yield _metric(config, case.tagger, f"improvement/{case.efficiency:g}_kept", gain, 1.0, None, case.events[0])
 
 
@@ -161,18 +227,28 @@ def _of_tagger(config: Config, tagger: str, cases: list[Case]) -> Iterator[Metri
 
     The smallest global p-value of the tagger's cuts is corrected for their number (Šidák 1967).
     """
-    searched = [case for case in cases if case.tagger == tagger and case.outcomes]
+    searched, uncut = [case for case in cases if case.tagger == tagger and case.outcomes], cases[0]
     if not searched:
         return
-    best, uncut = min(searched, key=lambda case: case.expected_limit), cases[0]
-    upper = best.outcomes[0].limits.expected
-    limit = Interval(upper[2], upper[1], upper[3])
-    yield _metric(config, tagger, "expected_limit", limit, uncut.expected_limit, None, best.events[0])
-    gain = _exact(uncut.expected_limit / best.expected_limit)
-    yield _metric(config, tagger, "improvement", gain, 1.0, None, best.events[0])
+    best = min(searched, key=lambda case: case.expected_limit)
+    if best.test:
+        limit, gain = _median(best.test.limits), _improvement(best, uncut)
+        yield _metric(config, tagger, "expected_limit", limit, uncut.expected_limit, None, best.events[0])
+        yield _metric(config, tagger, "improvement", gain, 1.0, None, best.events[0])
     smallest = min((case.outcomes[0].bump.overall for case in searched), key=lambda p: p.value)
     corrected = Interval(*(1 - (1 - p) ** len(searched) for p in smallest))
     yield _metric(config, tagger, "null_global_p", corrected, 0.5, figures.FOUND, best.events[0])
+
+
+def _improvement(case: Case, uncut: Case) -> Interval:
+    """How many times lower the expected limit is than without a cut."""
+    gain, factor = uncut.expected_limit / case.expected_limit, np.exp(case.test.precision)
+    return Interval(gain, float(gain / factor), float(gain * factor))
+
+
+def _median(upper: Limits) -> Interval:
+    """The median expected limit and the central 68 % of those expected."""
+    return Interval(*(upper.expected[index] for index in (2, 1, 3)))
 
 
 def _exact(value: float) -> Interval:

@@ -1,13 +1,27 @@
 """The figures of the search: which there are, and their numbers from its results."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from scipy.stats import norm
 
 from hepgen.config import Config
-from hepgen.plots.figures import Axis, Comparison, Curves, Figure, Group, Histogram, Line, Marker, Points, Scatter
-from hepgen.search.results import Case, Outcome
+from hepgen.plots.figures import (
+    Axis,
+    Bar,
+    Comparison,
+    Curves,
+    Figure,
+    Group,
+    Histogram,
+    Line,
+    Marker,
+    Points,
+    Role,
+    Scatter,
+)
+from hepgen.search.results import NO_CUT, Case, Outcome
+from hepgen.tagging.studies import ROLES
 
 __all__ = ["FOUND", "all_figures", "figure_names"]
 
@@ -15,6 +29,9 @@ __all__ = ["FOUND", "all_figures", "figure_names"]
 FOUND = 0.01
 # Bins are drawn as far as so many events are expected.
 VISIBLE = 0.1
+# Measured by benchmarks/search_calibration.py; see docs/search.md.
+INFLATED = "after decorrelation by quantiles chance gave global p ≤ 0.05 in 9 % of drawn spectra, not in 5 %"
+SUPERVISED = "supervised: trained on simulated signal of just this kind"
 
 
 def figure_names(config: Config) -> list[str]:
@@ -38,30 +55,49 @@ def all_figures(config: Config, cases: list[Case], edges: np.ndarray, mass: Axis
         mass: Axis of the spectra.
     """
     searched = [case for case in cases if case.outcomes]
+    tested = [case for case in searched if case.test]
     notes = _left_out(cases)
-    best = {tagger: _best(searched, tagger) for tagger in config.search.taggers}
+    best = {tagger: _best(tested, tagger) for tagger in config.search.taggers}
     for tagger, case in best.items():
-        yield f"spectrum_{tagger}", _spectrum(case, edges, mass)
-        yield f"significance_{tagger}", _significance(tagger, [searched[0], case], notes)
+        yield f"spectrum_{tagger}", _spectrum(case, edges, mass, _inflated(config, [case]))
+        yield f"significance_{tagger}", _significance(tagger, [tested[0], case], notes)
     strongest = {case.label: case for case in [searched[0], *best.values()]}
-    yield "local_significance", _local(list(strongest.values()), config.tagging.cuts, edges, mass)
-    yield "limits", _limits(searched, notes)
-    yield "null", _null(searched, notes)
+    drawn = list(strongest.values())
+    yield "local_significance", _local(drawn, edges, mass, _inflated(config, drawn))
+    yield "limits", _limits(tested, notes)
+    yield "null", _null(searched, [*notes, *_inflated(config, searched)])
 
 
-def _best(searched: list[Case], tagger: str) -> Case:
+def _best(tested: list[Case], tagger: str) -> Case:
     """The tagger's cut with the lowest expected limit, or no cut where none is loose enough."""
-    own = [case for case in searched if case.tagger == tagger]
-    return min(own, key=lambda case: case.expected_limit, default=searched[0])
+    own = [case for case in tested if case.tagger == tagger]
+    return min(own, key=lambda case: case.expected_limit, default=tested[0])
 
 
 def _left_out(cases: list[Case]) -> list[str]:
-    """The note on cuts that leave too few events to search."""
+    """Which cuts leave too few events to search, or for a limit."""
     empty = [f"{case.label} ({case.events[0]:g} events)" for case in cases if not case.outcomes]
-    return [f"too few events: {', '.join(empty)}"] if empty else []
+    few = [
+        f"{case.label} ({case.outcomes[0].background.value:.2g} background events around the signal)"
+        for case in cases
+        if case.outcomes and not case.test
+    ]
+    notes = {"too few events": empty, "too few events for a limit": few}
+    return [f"{what}: {', '.join(which)}" for what, which in notes.items() if which]
 
 
-def _spectrum(case: Case, edges: np.ndarray, mass: Axis) -> Comparison:
+def _kinds(cases: list[Case]) -> list[str]:
+    """What supervised means, where one is drawn."""
+    return [SUPERVISED] if any(case.role == "supervised" for case in cases) else []
+
+
+def _inflated(config: Config, cases: list[Case]) -> list[str]:
+    """That global p-values are too small, where they are."""
+    used = [config.tagging.models[case.tagger].decorrelation for case in cases if case.tagger in config.tagging.models]
+    return [INFLATED] if any(entry and entry.method == "quantiles" for entry in used) else []
+
+
+def _spectrum(case: Case, edges: np.ndarray, mass: Axis, notes: list[str]) -> Comparison:
     """Pseudo-data with most signal and with none, over the fit to the former."""
     injected, outcome = list(case.outcomes.items())[-1]
     background = outcome.bump.background
@@ -83,7 +119,11 @@ def _spectrum(case: Case, edges: np.ndarray, mass: Axis) -> Comparison:
         x=mass,
         y=Axis(label="events", log=True),
         ratio=Axis(label="ratio to fit", range=(0, 3)),
-        notes=[_bump_note(number, case.outcomes[number]) for number in sorted({injected, 0}, reverse=True)],
+        notes=[
+            *(_bump_note(number, case.outcomes[number]) for number in sorted({injected, 0}, reverse=True)),
+            *_kinds([case]),
+            *notes,
+        ],
     )
 
 
@@ -104,21 +144,27 @@ def _significance(tagger: str, cases: list[Case], notes: list[str]) -> Scatter:
     """Expected and observed significance of the simulated signal against its injected strength."""
     groups = []
     for case in {case.label: case for case in cases}.values():
-        strength = [(float(n), float(n), float(n)) for n in case.outcomes]
-        expected = [(o.expected, max(o.expected - 1, 0.0), o.expected + 1) for o in case.outcomes.values()]
-        observed = [(o.observed, o.observed, o.observed) for o in case.outcomes.values()]
-        groups.append(Group(label=f"{case.label}: expected", x=strength, y=expected, joined=True))
-        groups.append(Group(label=f"{case.label}: observed", x=strength, y=observed))
+        tests = {float(n): o.test for n, o in case.outcomes.items() if o.test}
+        strength = [(n, n, n) for n in tests]
+        expected = [(t.expected, max(t.expected - 1, 0.0), t.expected + 1) for t in tests.values()]
+        observed = [(t.observed, t.observed, t.observed) for t in tests.values()]
+        groups.append(Group(label=f"{case.label}: expected", x=strength, y=expected, role=case.role, joined=True))
+        groups.append(Group(label=f"{case.label}: observed", x=strength, y=observed, role=case.role))
     return Scatter(
         title=f"Significance: {tagger}",
         groups=groups,
         x=Axis(label="injected signal events before the cut"),
         y=Axis(label=r"significance [$\sigma$]"),
-        notes=["expected: Asimov data, ± 1 σ; observed: one set of pseudo-data", *notes],
+        notes=[
+            "expected: Asimov data; the bar is the spread expected of pseudo-experiments, ± 1 σ",
+            "observed: one pseudo-experiment, with the same background events at all strengths and cuts",
+            *_kinds(cases),
+            *notes,
+        ],
     )
 
 
-def _local(cases: list[Case], cuts: Collection[str], edges: np.ndarray, mass: Axis) -> Curves:
+def _local(cases: list[Case], edges: np.ndarray, mass: Axis, notes: list[str]) -> Curves:
     """Local significance of the best window that holds each bin, with most signal."""
     centers = ((edges[:-1] + edges[1:]) / 2).tolist()
     lines, injected = [], max(n for case in cases for n in case.outcomes)
@@ -126,46 +172,61 @@ def _local(cases: list[Case], cuts: Collection[str], edges: np.ndarray, mass: Ax
         bump = list(case.outcomes.values())[-1].bump
         deviations = np.maximum(norm.isf(np.minimum(bump.by_bin, 0.5)), 0.0)
         label = f"{case.label}, global p = {bump.overall.value:.2g}"
-        role = "guide" if case.tagger is None else "cut" if case.tagger in cuts else "model"
-        lines.append(Line(label=label, x=centers, y=deviations.tolist(), role=role))
+        lines.append(Line(label=label, x=centers, y=deviations.tolist(), role=case.role))
     return Curves(
         title=f"Bump hunt, {injected} signal events injected",
         lines=lines,
         x=mass,
         y=Axis(label=r"local significance [$\sigma$]"),
-        notes=["for each bin the most significant window that holds it; overlapping windows are correlated"],
+        notes=[
+            "for each bin the most significant window that holds it; overlapping windows are correlated",
+            *_kinds(cases),
+            *notes,
+        ],
     )
 
 
 def _limits(cases: list[Case], notes: list[str]) -> Points:
     """Upper limits without signal."""
-    found = [case.outcomes[0].limits for case in cases]
-    series = {
-        "expected, 68 %": [(limit.expected[2], limit.expected[1], limit.expected[3]) for limit in found],
-        "expected, 95 %": [(limit.expected[2], limit.expected[0], limit.expected[4]) for limit in found],
-        "observed": [(limit.observed, limit.observed, limit.observed) for limit in found],
-    }
+    found = [case.test.limits for case in cases]
+    expected = [(limit.expected[2], limit.expected[1], limit.expected[3]) for limit in found]
+    observed = [(limit.observed, limit.observed, limit.observed) for limit in found]
+    series, roles = _by_role(cases, expected)
     return Points(
         title="Upper limits at 95 % CLs, no signal injected",
         categories=[case.label for case in cases],
-        series=series,
+        series={f"expected, 68 %: {name}": bars for name, bars in series.items()} | {"observed": observed},
+        roles={f"expected, 68 %: {name}": role for name, role in roles.items()} | {"observed": "guide"},
         floor=[cases[0].expected_limit] * len(cases),
         floor_label="expected without a cut",
         y=Axis(label="signal events before the cut", log=True),
         horizontal=True,
-        notes=notes,
+        notes=[*notes, *_kinds(cases)],
     )
 
 
 def _null(cases: list[Case], notes: list[str]) -> Points:
     """Global p-values of the searches in which there is nothing to find."""
     found = [case.outcomes[0].bump.overall for case in cases]
+    series, roles = _by_role(cases, [(p.value, p.low, p.high) for p in found])
     return Points(
         title="Bump hunt without signal",
         categories=[case.label for case in cases],
-        series={"global p-value": [(p.value, p.low, p.high) for p in found]},
+        series=series,
+        roles=roles,
         markers=[Marker(label=f"p = {FOUND:g}", at=FOUND, axis="x")],
         y=Axis(label="global p-value", log=True),
         horizontal=True,
-        notes=["interval: number of toys; all cuts share the same background events", *notes],
+        notes=["interval: number of toys; all cuts share the same background events", *_kinds(cases), *notes],
     )
+
+
+def _by_role(cases: list[Case], bars: list[Bar]) -> tuple[dict[str, list[Bar | None]], dict[str, Role]]:
+    """One series for each kind of cut, and how it is drawn."""
+    names: dict[Role, str] = {"guide": NO_CUT} | ROLES
+    roles = {names[case.role]: case.role for case in cases}
+    series = {
+        name: [bar if case.role == role else None for case, bar in zip(cases, bars, strict=True)]
+        for name, role in roles.items()
+    }
+    return series, roles

@@ -7,13 +7,14 @@ import numpy as np
 
 from hepgen.config import Config
 from hepgen.errors import HepgenError
+from hepgen.plots.figures import Role
 from hepgen.provenance import seed_for
 from hepgen.storage import open_h5
 from hepgen.table import Table
 from hepgen.tagging.dataset import held_out_samples, load
 from hepgen.tagging.score import KIND
 
-__all__ = ["MIN_TEMPLATE", "Events", "Selected", "inject", "load_events", "select"]
+__all__ = ["MIN_TEMPLATE", "Events", "Selected", "inject", "load_events", "roles_of", "select"]
 
 # Signal events that must stay out of the pseudo-data for the signal's expected spectrum.
 MIN_TEMPLATE = 50
@@ -66,6 +67,15 @@ def load_events(config: Config, paths: dict[str, list[Path]], score_files: list[
     events = Events(table.columns[block.mass].astype(np.float64), {name: found[name] for name in block.taggers})
     _refuse_constant(events)
     return _of_label(config, table, events, 0), _of_label(config, table, events, 1)
+
+
+def roles_of(config: Config, score_files: list[Path]) -> dict[str, Role]:
+    """How each cut and each model is drawn."""
+    found: dict[str, Role] = dict.fromkeys(config.tagging.cuts, "cut")
+    for path in score_files:
+        with open_h5(path, KIND) as file:
+            found[file.attrs["name"]] = "supervised" if file.attrs["supervised"] else "model"
+    return found
 
 
 def inject(config: Config, background: Events, signal: Events, injected: int) -> tuple[Events, Events]:

@@ -17,7 +17,9 @@ __all__ = ["REFERENCE", "Limits", "asimov", "discovery", "limits", "model_of", "
 # Signal events before any cut that mu = 1 stands for.
 REFERENCE = 100
 LEVEL = 0.05
-POINTS = 8
+# Hypotheses for the limits, in standard deviations of mu: without signal, and above the best strength.
+WITHOUT_SIGNAL = np.geomspace(0.5, 7, 9)
+ABOVE_BEST = np.linspace(0.8, 3.2, 5)
 
 
 class Limits(NamedTuple):
@@ -27,7 +29,9 @@ class Limits(NamedTuple):
     expected: tuple[float, ...]
 
 
-def workspace(observed: np.ndarray, background: np.ndarray, modes: np.ndarray, signal: np.ndarray) -> dict[str, Any]:
+def workspace(
+    observed: np.ndarray, background: np.ndarray, modes: np.ndarray, signal: np.ndarray, uncertainty: float = 0.0
+) -> dict[str, Any]:
     """A pyhf workspace of the bins around the signal.
 
     Args:
@@ -36,6 +40,7 @@ def workspace(observed: np.ndarray, background: np.ndarray, modes: np.ndarray, s
         modes: Independent one-sigma shifts of the logarithm of `background`, shape (modes, bins). Each is a common
             factor and a change of shape, which pyhf moves together.
         signal: Events expected of `REFERENCE` signal events, shape (bins,).
+        uncertainty: One standard deviation of the logarithm of all of `signal`.
     """
     modifiers = []
     for number, mode in enumerate(modes):
@@ -46,15 +51,23 @@ def workspace(observed: np.ndarray, background: np.ndarray, modes: np.ndarray, s
         shapes = {"hi_data": (background * np.exp(shape)).tolist(), "lo_data": (background * np.exp(-shape)).tolist()}
         modifiers.append({"name": name, "type": "normsys", "data": scales})
         modifiers.append({"name": name, "type": "histosys", "data": shapes})
-    strength = {"name": "mu", "type": "normfactor", "data": None}
+    scales = {"hi": float(np.exp(uncertainty)), "lo": float(np.exp(-uncertainty))}
+    of_signal = [
+        {"name": "mu", "type": "normfactor", "data": None},
+        {"name": "signal_efficiency", "type": "normsys", "data": scales},
+    ]
     samples = [
-        {"name": "signal", "data": signal.tolist(), "modifiers": [strength]},
+        {"name": "signal", "data": signal.tolist(), "modifiers": of_signal},
         {"name": "background", "data": background.tolist(), "modifiers": modifiers},
     ]
-    channels = [{"name": "window", "samples": samples}]
+    return _with_data([{"name": "window", "samples": samples}], observed)
+
+
+def _with_data(channels: list[dict[str, Any]], observed: np.ndarray) -> dict[str, Any]:
+    """The workspace of data, whose signal strength may become as large as they ask for."""
     observations = [{"name": "window", "data": observed.tolist()}]
-    best, error = _estimate(channels, observations)
-    parameters = [{"name": "mu", "bounds": [[0.0, 2 * (best + 10 * error)]], "inits": [error]}]
+    best, error, spread = _estimate(channels, observations)
+    parameters = [{"name": "mu", "bounds": [[0.0, 2 * (best + 10 * max(error, spread))]], "inits": [error]}]
     measurement = {"name": "search", "config": {"poi": "mu", "parameters": parameters}}
     return {"channels": channels, "observations": observations, "measurements": [measurement], "version": "1.0.0"}
 
@@ -72,8 +85,7 @@ def model_of(spec: dict[str, Any]) -> tuple[pyhf.Model, list[float]]:
 def asimov(spec: dict[str, Any], events: float) -> dict[str, Any]:
     """The workspace with what it expects of so many signal events before any cut in place of its data."""
     signal, background = (np.array(sample["data"]) for sample in spec["channels"][0]["samples"])
-    expected = (background + events / REFERENCE * signal).tolist()
-    return {**spec, "observations": [{"name": "window", "data": expected}]}
+    return _with_data(spec["channels"], background + events / REFERENCE * signal)
 
 
 def discovery(spec: dict[str, Any]) -> float:
@@ -102,8 +114,8 @@ def limits(spec: dict[str, Any]) -> Limits:
         Read 2002, J. Phys. G 28, 2693 (CLs); Cowan, Cranmer, Gross, Vitells 2011, arXiv:1007.1727.
     """
     model, data = model_of(spec)
-    best, error = _estimate(spec["channels"], spec["observations"])
-    strengths = np.geomspace(error / 2, best + 5 * error, POINTS)
+    best, error, spread = _estimate(spec["channels"], spec["observations"])
+    strengths = np.unique(np.concatenate([error * WITHOUT_SIGNAL, best + spread * ABOVE_BEST]))
     with _refusing_failed_fits():
         tests = [pyhf.infer.hypotest(mu, data, model, return_expected_set=True) for mu in strengths]
     excluded = np.array([[observed, *expected] for observed, expected in tests], dtype=np.float64).T
@@ -118,10 +130,12 @@ def _crossing(strengths: np.ndarray, levels: np.ndarray) -> float:
     return float(PchipInterpolator(deviations[rising], strengths[rising])(norm.isf(LEVEL)))
 
 
-def _estimate(channels: list[dict[str, Any]], observations: list[dict[str, Any]]) -> tuple[float, float]:
-    """Gaussian estimate of mu, at least 0, and its standard deviation."""
-    signal, background = (np.array(sample["data"]) for sample in channels[0]["samples"])
-    modifiers = channels[0]["samples"][1]["modifiers"]
+def _estimate(channels: list[dict[str, Any]], observations: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Gaussian estimate of mu, at least 0, and its standard deviation: without signal, and with so much."""
+    samples = channels[0]["samples"]
+    signal, background = (np.array(sample["data"]) for sample in samples)
+    uncertainty = float(np.log(samples[0]["modifiers"][1]["data"]["hi"]))
+    modifiers = samples[1]["modifiers"]
     shifts = [
         scale["data"]["hi"] * np.array(shape["data"]["hi_data"]) - background
         for scale, shape in zip(modifiers[::2], modifiers[1::2], strict=True)
@@ -129,8 +143,9 @@ def _estimate(channels: list[dict[str, Any]], observations: list[dict[str, Any]]
     covariance = np.diag(background + 1) + sum((np.outer(shift, shift) for shift in shifts), np.zeros(()))
     pull = np.linalg.solve(covariance, signal)
     variance = 1 / (pull @ signal)
-    best = variance * (pull @ (np.array(observations[0]["data"]) - background))
-    return max(float(best), 0.0), float(np.sqrt(variance))
+    best = max(float(variance * (pull @ (np.array(observations[0]["data"]) - background))), 0.0)
+    with_signal = 1 / (signal @ np.linalg.solve(covariance + np.diag(best * signal), signal))
+    return best, float(np.sqrt(variance)), float(np.hypot(np.sqrt(with_signal), uncertainty * best))
 
 
 @contextmanager

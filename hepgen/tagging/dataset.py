@@ -117,9 +117,6 @@ def make_scaler(entry: Tagger) -> Scaler:
     """The preprocessing of a tagger's inputs, not yet fitted."""
     features = {"images": 1, "constituents": 3}.get(entry.inputs) if isinstance(entry.inputs, str) else None
     kind = entry.preprocessing or ("scale" if features else "standard")
-    if features and kind == "standard":
-        msg = f"tagging: preprocessing 'standard' would shift the empty pixels and padding of {entry.inputs}"
-        raise HepgenError(f"{msg}; take scale or unit")
     return SCALERS[kind](features or len(entry.inputs))
 
 

@@ -10,70 +10,74 @@ from torch import Tensor, nn
 
 from hepgen.config import Config, Tagger
 from hepgen.errors import HepgenError
-from hepgen.models import TAGGERS
 from hepgen.models.decorrelation import ConditionalRank, DisCo, Pivot
+from hepgen.progress import Log
 from hepgen.table import Table
-from hepgen.tagging.taggers import in_batches, is_supervised
+from hepgen.tagging.taggers import first_scores, is_supervised
 from hepgen.training import Adversarial, Descent, Indexable
 
-__all__ = ["after_training", "check", "in_training", "is_penalised", "observable_of", "planed"]
+__all__ = ["after_training", "in_training", "is_penalised", "planed"]
 
-PENALTIES = ("disco", "adversary")
 PLANING_BINS = 50
 # Share of an adversarial training in which the tagger learns alone.
 ALONE = 0.2
 
 
-def observable_of(config: Config, entry: Tagger) -> str:
-    """What the entry's score must not know."""
-    return (entry.decorrelation and entry.decorrelation.observable) or config.tagging.mass
-
-
 def is_penalised(entry: Tagger) -> bool:
     """Whether a penalty is added to the entry's loss; one of strength 0 is none."""
-    return bool(entry.decorrelation and entry.decorrelation.method in PENALTIES and entry.decorrelation.strength)
-
-
-def check(model: str, entry: Tagger) -> None:
-    """Raise `HepgenError` if an entry asks for a decorrelation that its model cannot do."""
-    if is_penalised(entry) and not hasattr(TAGGERS.load(entry.type), "loss"):
-        msg = f"tagging.models.{model}.decorrelation: {entry.type} has no loss that could be penalised"
-        raise HepgenError(f"{msg}; take planing or quantiles")
-    if entry.decorrelation and entry.decorrelation.method == "quantiles" and len(entry.scores) > 1:
-        msg = f"tagging.models.{model}.scores: the quantiles of one score are learnt, not of {len(entry.scores)}"
-        raise HepgenError(f"{msg}; make an entry for each")
+    return bool(entry.decorrelation and entry.decorrelation.strength)
 
 
 def planed(config: Config, entry: Tagger, tables: Sequence[Table]) -> Sequence[Table]:
     """The events, reweighted so that the observable's spectrum teaches nothing, where that is asked for.
 
-    The classes of a supervised model are given one spectrum, that of all events together; the one class of another
-    model is given a flat one. The first table says how; the weights of its classes keep their sums.
+    The classes of a supervised model are given one spectrum, at each value the lower one of both: no event is
+    multiplied where the other class has few. The one class of another model is given a flat one between the 1 % and
+    99 % quantiles of the observable, and events beyond count as those at the edge. The first table says how; the
+    weights of its classes keep their sums.
+
+    Raises:
+        HepgenError: if the observable hardly varies, or its spectra have nothing in common.
 
     References:
         De Oliveira et al. 2015, arXiv:1511.05190; Chang, Cohen, Ostdiek 2017, arXiv:1709.10106 (planing).
     """
     if entry.decorrelation is None or entry.decorrelation.method != "planing":
         return tables
-    supervised, name = is_supervised(entry), observable_of(config, entry)
-    edges = np.quantile(_varying(config, entry, tables[0]), np.linspace(0, 1, PLANING_BINS + 1))
-    target = np.ones(PLANING_BINS) if supervised else np.diff(edges)
+    name, number = config.tagging.observable_of(entry), 1 + is_supervised(entry)
+
+    def classes(table: Table) -> np.ndarray:
+        return table.columns["label"] if is_supervised(entry) else np.zeros(len(table), dtype=np.int8)
+
+    first, tail = tables[0], 0.01 if number == 1 else 0.0
+    shares = np.linspace(tail, 1 - tail, PLANING_BINS // number + 1)
+    each = [first.columns[name][classes(first) == value].astype(np.float64) for value in range(number)]
+    edges = np.unique([np.quantile(values, shares) for values in each])
+    if len(edges) < 2:
+        msg = f"tagging: planing of {entry.type} in {name}, which is the same for 98 % of the events"
+        raise HepgenError(f"{msg}; set decorrelation.observable to another one")
 
     def places(table: Table) -> tuple[np.ndarray, np.ndarray]:
         """Class and bin of each event."""
-        bins = np.searchsorted(edges, table.columns[name], side="right") - 1
-        label = table.columns["label"] if supervised else np.zeros(len(table), dtype=np.int8)
-        return label, np.clip(bins, 0, PLANING_BINS - 1)
+        return classes(table), np.searchsorted(edges[1:-1], table.columns[name], side="right")
 
-    spectra = np.zeros((2, PLANING_BINS))
-    np.add.at(spectra, places(tables[0]), tables[0].columns["weight"])
-    factors = np.divide(target, spectra, out=np.zeros_like(spectra), where=spectra > 0)
-    sums = (factors * spectra).sum(1, keepdims=True)
-    factors *= spectra.sum(1, keepdims=True) / np.where(sums > 0, sums, 1)
-    return [
+    spectra = np.zeros((number, len(edges) - 1))
+    np.add.at(spectra, places(first), first.columns["weight"])
+    spectra /= spectra.sum(1, keepdims=True)
+    target = spectra.min(0) if is_supervised(entry) else np.where(spectra[0] > 0, np.diff(edges), 0)
+    if target.sum() == 0:
+        msg = f"tagging: planing of {entry.type} in {name}: no value is that of background and of signal events"
+        raise HepgenError(f"{msg}; set decorrelation.observable to another one")
+    factors = np.divide(target / target.sum(), spectra, out=np.zeros_like(spectra), where=spectra > 0)
+    planed = [
         Table({**t.columns, "weight": t.columns["weight"] * factors[places(t)]}, t.truth, t.constituents)
         for t in tables
     ]
+    for value, values in enumerate(each):
+        weight = planed[0].columns["weight"][classes(first) == value]
+        left = weight.sum() ** 2 / np.square(weight).sum()
+        Log()(f"planing in {name}: {len(values)} events of class {value} count as much as {left:.0f} of equal weight")
+    return planed
 
 
 def in_training(
@@ -100,14 +104,14 @@ def in_training(
     values = _varying(config, entry, tables[0])
     arrays = []
     for table, number in zip(tables, rows, strict=True):
-        observable = (table.columns[observable_of(config, entry)] - values.mean()) / values.std()
+        observable = (table.columns[config.tagging.observable_of(entry)] - values.mean()) / values.std()
         observable = np.where(_counted(entry, table), observable, np.nan)
         arrays.append([torch.from_numpy(np.tile(observable, number // len(table))).float()])
-    strength = entry.decorrelation.strength
+    strength, kind = entry.decorrelation.strength, "".join(entry.scores[:1])
     if entry.decorrelation.method == "disco":
-        return DisCo(network, strength), Descent, arrays
+        return DisCo(network, strength, kind), Descent, arrays
     batches = entry.training.epochs * math.ceil(rows[0] / entry.training.batch_size)
-    return Pivot(network, strength, alone=round(ALONE * batches)), Adversarial, arrays
+    return Pivot(network, strength, kind, alone=round(ALONE * batches)), Adversarial, arrays
 
 
 def after_training(
@@ -125,11 +129,10 @@ def after_training(
     """
     if entry.decorrelation is None or entry.decorrelation.method != "quantiles":
         return {}
-    kind, columns = next(iter(entry.scores), None), []
+    columns = []
     for x, table in zip(inputs, tables, strict=True):
-        scores = in_batches(lambda x: network.score(x, kind) if kind else network.score(x), x, device)
-        scores = scores.reshape(-1, len(table)).mean(0)
-        mass = table.columns[observable_of(config, entry)]
+        scores = first_scores(entry, network, x, device).reshape(-1, len(table)).mean(0)
+        mass = table.columns[config.tagging.observable_of(entry)]
         columns.append(np.stack([scores, mass, table.columns["weight"]])[:, _counted(entry, table)])
     return {"decorrelation": ConditionalRank().fit(*np.concatenate(columns, axis=1))}
 
@@ -145,7 +148,7 @@ def _varying(config: Config, entry: Tagger, table: Table) -> np.ndarray:
     Raises:
         HepgenError: if it is the same for all of them.
     """
-    name = observable_of(config, entry)
+    name = config.tagging.observable_of(entry)
     values = table.columns[name][_counted(entry, table)].astype(np.float64)
     if len(values) == 0 or np.ptp(values) == 0:
         msg = f"tagging: decorrelation of {entry.type} from {name}, which is the same for all {len(values)} events"

@@ -14,18 +14,20 @@ from hepgen.provenance import seed_for
 from hepgen.table import Table
 from hepgen.tagging import figures, latent, studies
 from hepgen.tagging.dataset import held_out_samples, load
-from hepgen.tagging.figures import inputs_in_use, profiled, with_codes
+from hepgen.tagging.figures import inputs_in_use, inputs_of, profiled, with_codes
 from hepgen.tagging.results import Results, read_results, scorers_of
-from hepgen.tagging.scorers import Measured, Population, RandomCuts, Scorer, sculpting, separation
+from hepgen.tagging.scorers import Measured, Population, Scorer, auc_difference, separation
+from hepgen.tagging.sculpting import RandomCuts, sculpting
 
 __all__ = ["evaluate"]
 
 
 def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Path], output: Path) -> list[Metric]:
-    """Write ``metrics.json`` and ``figures/*.json`` into a folder; returns the metrics.
+    """Write ``metrics.json`` and ``figures/*.json`` into a folder, once all are computed; returns the metrics.
 
     Figures of merit are those of `separation` and `sculpting`: on the main test samples, for an inverse task with
-    the classes exchanged, and on each further signal of `tagging.transfer` with the main background.
+    the classes exchanged, and on each further signal of `tagging.transfer` with the main background. Each training
+    of a scan has its AUC's difference to that of the scan's first value besides.
 
     Raises:
         HepgenError: if scores are missing, constant or not finite, or the test events are of one class only.
@@ -42,6 +44,7 @@ def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Pat
         for one, records in separation(population, members):
             measured.append(one)
             metrics += records
+    metrics += _differences(config, main, measured)
     for population in others:
         shown = [scorer for scorer in _usual(scorers) if not scorer.scanned]
         metrics += [metric for _, records in separation(population, shown) for metric in records]
@@ -52,10 +55,21 @@ def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Pat
         metrics += records
         if inverse:
             metrics += sculpting(main.exchanged(), inverse, name, table.columns[name])[1]
-    write_metrics(Path(output) / "metrics.json", metrics)
-    for name, figure in _figures(config, main, measured, metrics, results, table, random[tagging.mass]):
+    drawn = dict(_figures(config, main, measured, metrics, results, table, random[tagging.mass]))
+    for name, figure in drawn.items():
         write_figure(Path(output) / "figures" / f"{name}.json", figure)
+    write_metrics(Path(output) / "metrics.json", metrics)
     return metrics
+
+
+def _differences(config: Config, main: Population, measured: list[Measured]) -> Iterator[Metric]:
+    """What each training of a scan has gained over the first value."""
+    found = {one.scorer.name: one for one in measured}
+    for scan, settings in config.tagging.scans.items():
+        for model in settings.models:
+            first, *others = (found[name] for name, _, _ in config.tagging.points(scan, model))
+            for one in others:
+                yield auc_difference(main, one, first, studies.difference_in(scan))
 
 
 def _usual(scorers: list[Scorer]) -> list[Scorer]:
@@ -94,7 +108,7 @@ def _figures(
         yield f"roc_{kind}", figures.roc_curves(shown, kind)
         yield f"sic_{kind}", figures.sic_curves(shown, kind)
     scorers = [one.scorer for one in compared]
-    for name, figure in studies.merits(scorers, records, tagging.mass).items():
+    for name, figure in studies.merits(config, scorers, records).items():
         yield f"merits_{name}", figure
     yield "pareto", studies.pareto(config, [one.scorer for one in measured], records, random)
     for name in tagging.scans:
@@ -107,7 +121,10 @@ def _figures(
         values = table.columns[name].astype(np.float64)
         chosen = [scorer for scorer in _usual(scorers) if scorer.first]
         yield f"profile_{name}", figures.profile(main, chosen, values, axis)
-    yield "training", training_curves({name: results[name].history for name in tagging.models})
+        yield f"passing_{name}", figures.passing_fractions(main, chosen, values, axis)
+    for kind in inputs_in_use(config):
+        members = [name for name, entry in tagging.models.items() if inputs_of(entry) == kind]
+        yield f"training_{kind}", training_curves({name: results[name].history for name in members})
     own = {scorer.name: scorer for scorer in scorers}
     mass = table.columns[tagging.mass].astype(np.float64)
     for name in tagging.models:

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.plan import provenance
+from hepgen.sources.files import readable
+from hepgen.sources.npz import open_arrays
 from hepgen.storage import Columns, atomic, create_h5, open_h5
 from hepgen.table import Table
 from hepgen.tagging.dataset import columns_of, held_out_samples, load
@@ -17,6 +18,8 @@ from hepgen.tagging.dataset import columns_of, held_out_samples, load
 __all__ = ["read_scores", "tested_samples", "write_split"]
 
 FIELDS = ("sample", "event", "score")
+# Types of the arrays that are read.
+KINDS = {"sample": "U", "event": "iu", "score": "fiu", "training": "iu"}
 
 
 def tested_samples(config: Config) -> list[str]:
@@ -78,7 +81,7 @@ def read_scores(name: str, path: str, samples: list[str], table: Table) -> np.nd
     where = f"tagging.external.{name}: {path}"
     arrays = _arrays(where, Path(path))
     if not arrays["score"].size:
-        msg = f"{where}: holds no rows"
+        msg = f"{where}: holds no scores: array 'score' has shape {arrays['score'].shape}"
         raise HepgenError(msg)
     score = arrays["score"].reshape(len(arrays["score"]), -1).T
     if not np.isfinite(score).all():
@@ -116,20 +119,9 @@ def _match(where: str, names: np.ndarray, events: np.ndarray, samples: list[str]
 
 def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
     """The file's arrays, checked."""
-    if path.suffix == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = _select(where, file)
-        except (OSError, ValueError, EOFError) as error:
-            msg = f"{where}: not a readable npz file of plain arrays ({error})"
-            raise HepgenError(msg) from error
-    else:
-        with open_h5(path) as file:
-            arrays = _select(where, {key: _read(item) for key, item in file.items() if isinstance(item, h5py.Dataset)})
-    if arrays["sample"].dtype.kind == "S":
-        arrays["sample"] = np.char.decode(arrays["sample"], "utf-8")
-    kinds = {"sample": "U", "event": "iu", "score": "fiu", "training": "iu"}
-    wrong = [key for key, values in arrays.items() if values.dtype.kind not in kinds[key] or values.ndim == 0]
+    with readable(path, path.suffix), (open_arrays if path.suffix == ".npz" else open_h5)(path) as file:
+        arrays = _select(where, file)
+    wrong = [key for key, values in arrays.items() if values.dtype.kind not in KINDS[key] or values.ndim == 0]
     wrong += [key for key, values in arrays.items() if values.ndim > (2 if key == "score" else 1)]
     if wrong:
         msg = f"{where}: array {wrong[0]!r} is {arrays[wrong[0]].dtype} of shape {arrays[wrong[0]].shape}"
@@ -142,15 +134,12 @@ def _arrays(where: str, path: Path) -> dict[str, np.ndarray]:
 
 
 def _select(where: str, file: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays that are known by name, names as strings."""
     missing = [key for key in FIELDS if key not in file]
     if missing:
         msg = f"{where}: has no array {missing[0]!r}; it needs {', '.join(FIELDS)}"
         raise HepgenError(msg)
-    return {key: np.asarray(file[key]) for key in (*FIELDS, "training") if key in file}
-
-
-def _read(dataset: h5py.Dataset) -> np.ndarray:
-    """A dataset's values, strings as such."""
-    if h5py.check_string_dtype(dataset.dtype):
-        return np.asarray(dataset.asstr()[()], dtype=str)
-    return np.asarray(dataset[()])
+    arrays = {key: file[key][:] for key in KINDS if key in file}
+    if arrays["sample"].dtype.kind in "SO":
+        arrays["sample"] = np.array([name.decode() for name in arrays["sample"].tolist()], dtype=str)
+    return arrays

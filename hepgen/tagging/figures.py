@@ -1,27 +1,23 @@
 """The figures of the tagging analysis: which there are, and the curves and spectra behind them."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from hepgen.config import Config
+from hepgen.config import Config, Tagger
 from hepgen.metrics.roc import FLOOR_EVENTS, FLOOR_PUBLISHED, FLOOR_PUBLISHED_EVENTS
 from hepgen.models import TAGGERS
 from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Line, Marker, banded_line
-from hepgen.tagging.scorers import (
-    EFFICIENCIES,
-    REJECTIONS,
-    Measured,
-    Population,
-    Scorer,
-    edges_of,
-    passing,
-    weighted_quantile,
-)
+from hepgen.tagging.scorers import EFFICIENCIES, Measured, Population, Scorer, passing, weighted_quantile
+from hepgen.tagging.sculpting import REJECTIONS, edges_of
 
 __all__ = [
     "figure_names",
     "inputs_in_use",
+    "inputs_of",
     "mass_spectra",
     "of_inputs",
+    "passing_fractions",
     "profile",
     "profiled",
     "roc_curves",
@@ -46,8 +42,8 @@ def figure_names(config: Config) -> list[str]:
         "pareto",
         *(f"{kind}_{scan}" for scan in tagging.scans for kind in scan_figures(config, scan)),
         *(["transfer"] if tagging.transfer else []),
-        *(f"profile_{name}" for name in profiled(config)),
-        "training",
+        *(f"{kind}_{name}" for name in profiled(config) for kind in ("profile", "passing")),
+        *(f"training_{kind}" for kind in inputs_in_use(config)),
         *(f"scores_{name}" for name in tagging.models),
         *(f"mass_sculpting_{name}" for name in tagging.models),
         *(f"{kind}_{name}" for name in codes for kind in ("latent", "collapse")),
@@ -59,10 +55,13 @@ def figure_names(config: Config) -> list[str]:
 
 def inputs_in_use(config: Config) -> list[str]:
     """The kinds of inputs that the models see, one ROC figure each; observables where there are cuts only."""
-    used = {
-        entry.inputs if isinstance(entry.inputs, str) else "observables" for entry in config.tagging.models.values()
-    }
+    used = {inputs_of(entry) for entry in config.tagging.models.values()}
     return [kind for kind in KINDS if kind in used] or ["observables"]
+
+
+def inputs_of(entry: Tagger) -> str:
+    """What kind of inputs a tagger sees."""
+    return entry.inputs if isinstance(entry.inputs, str) else "observables"
 
 
 def profiled(config: Config) -> list[str]:
@@ -125,7 +124,7 @@ def sic_curves(measured: list[Measured], kind: str) -> Curves:
     )
 
 
-def profile(population: Population, scorers: list[Scorer], values: np.ndarray, axis: Axis, bins: int = 10) -> Curves:
+def profile(population: Population, scorers: list[Scorer], values: np.ndarray, axis: Axis) -> Curves:
     """Median score quantile of background in bins of an observable: 0.5 everywhere if the score does not know it.
 
     Quantiles put all models on one scale, however long the tails of their scores.
@@ -135,26 +134,70 @@ def profile(population: Population, scorers: list[Scorer], values: np.ndarray, a
         scorers: The scorers.
         values: The observable of all test events, shape (n,).
         axis: How the observable is labelled.
-        bins: Number of bins of equal population.
     """
     rows, weight, values = _background(population, values)
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
-    bin_of = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
-    members = [which for which in (bin_of == b for b in range(bins)) if which.any()]
-    centers = [float(np.median(values[which])) for which in members]
-    lines = []
-    for scorer in scorers:
-        ranks = [_ranks(score[rows], weight) for score in scorer.scores]
-        medians = [[weighted_quantile(rank[which], weight[which], 0.5) for which in members] for rank in ranks]
-        lines.append(banded_line(scorer.label, centers, medians, scorer.role))
+    members = _equal_bins(values)
+
+    def medians(score: np.ndarray) -> list[float]:
+        rank = _ranks(score[rows], weight)
+        return [weighted_quantile(rank[which], weight[which], 0.5) for which in members]
+
     return Curves(
         title="Score profile of background",
-        lines=lines,
+        lines=_per_bin(scorers, medians, _medians(values, members)),
         x=axis,
         y=Axis(label="median score quantile", range=(0, 1)),
         markers=[Marker(label="no correlation", at=0.5, axis="y")],
         notes=["band: 68 % over trainings"],
     )
+
+
+def passing_fractions(
+    population: Population, scorers: list[Scorer], values: np.ndarray, axis: Axis, rejection: float = 0.9
+) -> Curves:
+    """How much background passes a cut that rejects 90 % of it, in the bins of `profile` and with its arguments.
+
+    A median may be flat where the tail that a cut keeps is not. Beside it stands the binomial spread of as many events.
+    """
+    rows, weight, values = _background(population, values)
+    members = _equal_bins(values)
+
+    def fractions(score: np.ndarray) -> list[float]:
+        kept = passing(score[rows], weight, rejection)
+        return [float(np.average(kept[which], weights=weight[which])) for which in members]
+
+    centers = _medians(values, members)
+    lines = _per_bin(scorers, fractions, centers)
+    events = np.array([weight[which].sum() ** 2 / np.sum(weight[which] ** 2) for which in members])
+    flat, spread = np.full(len(events), 1 - rejection), np.sqrt(rejection * (1 - rejection) / events)
+    band = {"low": (flat - spread).tolist(), "high": (flat + spread).tolist()}
+    lines.append(Line(label="random cut, 68 % over events", x=centers, y=flat.tolist(), role="guide", **band))
+    return Curves(
+        title=f"Background that passes the cut which rejects {100 * rejection:g} % of it",
+        lines=lines,
+        x=axis,
+        y=Axis(label="fraction that passes"),
+        notes=["coloured bands: 68 % over trainings, which share the events"],
+    )
+
+
+def _equal_bins(values: np.ndarray, bins: int = 10) -> list[np.ndarray]:
+    """The events in each of some bins of equal population; equal values share a bin."""
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)))
+    bin_of = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(len(edges) - 2, 0))
+    return [which for which in (np.flatnonzero(bin_of == number) for number in range(bins)) if len(which)]
+
+
+def _medians(values: np.ndarray, members: list[np.ndarray]) -> list[float]:
+    return [float(np.median(values[which])) for which in members]
+
+
+def _per_bin(scorers: list[Scorer], measure: Callable[[np.ndarray], list[float]], centers: list[float]) -> list[Line]:
+    """What is measured of each training's score in each bin."""
+    return [
+        banded_line(scorer.label, centers, [measure(score) for score in scorer.scores], scorer.role)
+        for scorer in scorers
+    ]
 
 
 def mass_spectra(population: Population, scorer: Scorer, mass: np.ndarray, axis: Axis) -> Comparison:

@@ -14,7 +14,8 @@ DIMENSIONS = 6
 BINS = 28
 # Shares of the events inside the contours.
 CONTOURS = (0.95, 0.68)
-# A dimension whose code varies less is collapsed: Burda, Grosse, Salakhutdinov 2015, arXiv:1509.00519.
+# A dimension whose code has a smaller variance is called collapsed, after Burda, Grosse, Salakhutdinov 2015,
+# arXiv:1509.00519.
 ACTIVITY = 0.01
 
 
@@ -29,7 +30,9 @@ def corner(name: str, latents: Sequence[dict[str, np.ndarray]], seed: int) -> Co
     code, label = latents[0]["code"], latents[0]["label"]
     chosen = np.sort(np.argsort(-code.var(0), kind="stable")[:DIMENSIONS])
     edges = [_edges(code[:, dimension], label) for dimension in chosen]
-    layers = [_layer(word, code[label == number][:, chosen], edges) for number, word in enumerate(CLASSES)]
+    members = {word: code[label == number][:, chosen] for number, word in enumerate(CLASSES)}
+    # With tests on further signals alone, the main events have one class.
+    layers = [_layer(word, codes, edges) for word, codes in members.items() if len(codes)]
     left_out = code.shape[1] - len(chosen)
     return Corner(
         title=f"Codes, {name}",
@@ -45,7 +48,7 @@ def corner(name: str, latents: Sequence[dict[str, np.ndarray]], seed: int) -> Co
 
 def _edges(values: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Bins that hold nearly all of either class, with a margin that the smoothing needs."""
-    ends = [np.quantile(values[label == number], [0.005, 0.995]) for number in range(len(CLASSES))]
+    ends = [np.quantile(values[label == number], [0.005, 0.995]) for number in np.unique(label)]
     low, high = np.min(ends), np.max(ends)
     pad = 0.15 * (high - low) or 1.0
     return np.linspace(low - pad, high + pad, BINS + 1)
@@ -73,8 +76,8 @@ def _levels(density: np.ndarray) -> list[float]:
 def collapse(name: str, latents: Sequence[dict[str, np.ndarray]], normal: int) -> Points:
     """How much each dimension of the code varies from event to event, over trainings, and which carry nothing.
 
-    A dimension is active if the variance of its code over events exceeds 0.01 (Burda et al. 2015, 1509.00519): of
-    the mean code for a variational model, whose prior has variance 1. Other codes have no scale of their own, so
+    A dimension is active if the variance of its code over events exceeds 0.01, after Burda et al. (2015, 1509.00519):
+    of the mean code for a variational model, whose prior has variance 1. Other codes have no scale of their own, so
     that their variance is taken relative to that of the most active dimension.
 
     Args:

@@ -12,7 +12,7 @@ from hepgen.errors import HepgenError
 from hepgen.storage import open_h5
 from hepgen.table import Table
 from hepgen.tagging.external import read_scores, tested_samples
-from hepgen.tagging.figures import with_codes
+from hepgen.tagging.figures import inputs_of, with_codes
 from hepgen.tagging.score import KIND
 from hepgen.tagging.scorers import Scorer
 
@@ -57,8 +57,10 @@ def read_results(config: Config, files: list[Path], events: int) -> dict[str, Re
                 raise HepgenError(msg)
             path = opened[name, seed]
             with open_h5(path, KIND) as file:
-                if name in coded and "latent" not in file:
-                    msg = f"{path}: holds no codes of {name!r}; score the events again"
+                needed = ["score", *(["latent"] if name in coded else [])]
+                absent = [group for group in needed if not isinstance(file.get(group), h5py.Group)]
+                if absent:
+                    msg = f"{path}: holds no group {absent[0]!r} of {name!r}; score the events again"
                     raise HepgenError(msg)
                 _add(results[name], file, path, entry.scores or ["default"], events)
     return results
@@ -98,8 +100,7 @@ def scorers_of(config: Config, results: dict[str, Results], table: Table) -> lis
             scores = np.stack([result.scores[seed][kind] for seed in tagging.seeds])
             called = f"{name} ({kind})" if number else name
             exchanged = entry.normal == "signal" and not result.supervised
-            inputs = entry.inputs if isinstance(entry.inputs, str) else "observables"
-            scorers.append(Scorer(called, role, scores, inputs, number == 0, scanned, exchanged))
+            scorers.append(Scorer(called, role, scores, inputs_of(entry), number == 0, scanned, exchanged))
     scorers += [Scorer(name, "cut", _cut(cut, table)) for name, cut in tagging.cuts.items()]
     samples = tested_samples(config)
     external = {name: read_scores(name, path, samples, table) for name, path in tagging.external.items()}

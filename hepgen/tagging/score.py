@@ -15,7 +15,6 @@ from hepgen.plan import provenance
 from hepgen.storage import create_h5
 from hepgen.table import Table
 from hepgen.tagging.dataset import columns_of, held_out_samples, load, raw_inputs, scaled
-from hepgen.tagging.decorrelation import observable_of
 from hepgen.tagging.taggers import BATCH, Trained, in_batches, load_tagger
 from hepgen.training import Indexable, pick_device
 
@@ -34,14 +33,15 @@ def score(
     """Write the anomaly scores of the test events, in canonical order; returns those of the first kind, shape (n,).
 
     An event's score is the mean over its jets for a model that looks into jets. For models with a code the file also
-    holds codes of some events, further signals aside; for those that see images, mean images, examples and their reconstruction.
+    holds codes of some events, further signals aside; for those that see images, mean images, examples and their
+    reconstruction.
 
     Raises:
         HepgenError: if the model file is damaged or not of this configuration, or a score is not finite.
     """
     tagger = load_tagger(config, model_file)
     entry, card = tagger.entry, tagger.card
-    observable = observable_of(config, entry)
+    observable = config.tagging.observable_of(entry)
     columns = sorted({*columns_of(entry), *([observable] if tagger.rank else [])})
     (table,) = load(config, paths, columns, ("test",), constituents=isinstance(entry.inputs, str))
     where = pick_device(device)

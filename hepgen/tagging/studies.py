@@ -1,17 +1,18 @@
 """Figures of merit side by side: all scorers, scans of a setting, decorrelation against rejection, other signals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from hepgen.config import Config
+from hepgen.config import Config, Tagger
 from hepgen.metrics.record import Metric
 from hepgen.metrics.roc import FLOOR_EVENTS
 from hepgen.plots.figures import Axis, Bar, Group, Line, Marker, Points, Role, Scatter
 from hepgen.tagging.figures import scan_figures
-from hepgen.tagging.scorers import NULLS, RandomCuts, Scorer
+from hepgen.tagging.scorers import NULLS, Scorer
+from hepgen.tagging.sculpting import RandomCuts
 
-__all__ = ["Records", "merits", "pareto", "scan", "transfer"]
+__all__ = ["Records", "difference_in", "merits", "pareto", "scan", "transfer"]
 
 ROLES: dict[Role, str] = {
     "model": "unsupervised",
@@ -20,6 +21,8 @@ ROLES: dict[Role, str] = {
     "cut": "single cuts",
 }
 REJECTION = "rejection/0.5"
+# A training of a scan: its name, the value and the settings.
+Point = tuple[str, bool | int | float | str, Tagger]
 AXES = {
     "auc": Axis(label="AUC"),
     REJECTION: Axis(label=r"background rejection $1/\varepsilon_B$ at $\varepsilon_S$ = 0.5", log=True),
@@ -27,6 +30,7 @@ AXES = {
         label=rf"max $\varepsilon_S/\sqrt{{\varepsilon_B}}$, at least {FLOOR_EVENTS} background events"
     ),
 }
+INTERVALS = "68 % intervals over events and trainings, for the training samples as they are"
 JSD = Axis(label="Jensen–Shannon divergence of the mass, 90 % rejected [bits]", log=True)
 
 
@@ -48,14 +52,23 @@ class Records:
         return metric and (metric.value, metric.low, metric.high)
 
 
-def merits(scorers: list[Scorer], records: Records, mass: str) -> dict[str, Points]:
+def merits(config: Config, scorers: list[Scorer], records: Records) -> dict[str, Points]:
     """One figure for each of the main figures of merit: every scorer, the best first."""
-    jsd = f"{mass}_jsd/0.9_rejected"
+    jsd = f"{config.tagging.mass}_jsd/0.9_rejected"
     chosen = {"auc": "auc", "rejection": REJECTION, "max_sic": f"max_sic/{FLOOR_EVENTS}_events", "jsd": jsd}
-    return {short: _merit(scorers, records, name, lowest=name == jsd) for short, name in chosen.items()}
+    notes = [INTERVALS, *_limited(config)]
+    return {short: _merit(scorers, records, name, notes, lowest=name == jsd) for short, name in chosen.items()}
 
 
-def _merit(scorers: list[Scorer], records: Records, name: str, *, lowest: bool) -> Points:
+def _limited(config: Config) -> Iterator[str]:
+    """Which models learnt from fewer events than there are, for no comparison of theirs is one of methods alone."""
+    limited = {name: entry.events for name, entry in config.tagging.models.items() if entry.events}
+    for events in sorted(set(limited.values())):
+        names = ", ".join(name for name, number in limited.items() if number == events)
+        yield f"{names}: {events:,} training events at most"
+
+
+def _merit(scorers: list[Scorer], records: Records, name: str, notes: list[str], *, lowest: bool) -> Points:
     rows = [(scorer, metric) for scorer in scorers if (metric := records.get(scorer.name, name))]
     rows.sort(key=lambda row: row[1].value, reverse=not lowest)
     roles = [role for role in ROLES if any(scorer.role == role for scorer, _ in rows)]
@@ -71,7 +84,7 @@ def _merit(scorers: list[Scorer], records: Records, name: str, *, lowest: bool) 
         y=AXES.get(name, JSD),
         horizontal=True,
         markers=[] if null is None else [Marker(label="random", at=null, axis="x")],
-        notes=["68 % intervals over events and trainings"],
+        notes=notes,
     )
 
 
@@ -90,12 +103,14 @@ def pareto(config: Config, scorers: list[Scorer], records: Records, random: Rand
         if settings.vary != "decorrelation.strength":
             continue
         for model in settings.models:
+            scorer = next(scorer for scorer in scorers if scorer.name == model)
+            if scorer.exchanged:
+                continue
             trainings = sorted(tagging.points(scan, model), key=lambda training: training[1])
             joined |= {name for name, _, _ in trainings}
             points = [point(name) for name, _, _ in trainings]
-            role = next(scorer.role for scorer in scorers if scorer.name == model)
             label = rf"{model}, $\lambda$ = {trainings[0][1]:g} … {trainings[-1][1]:g}"
-            groups.append(_group(label, points, role, joined=True))
+            groups.append(_group(label, points, scorer.role, joined=True))
     for scorer in scorers:
         if not (scorer.scanned or scorer.exchanged or scorer.name in joined):
             groups.append(_group(scorer.label, [point(scorer.name)], scorer.role))
@@ -108,7 +123,7 @@ def pareto(config: Config, scorers: list[Scorer], records: Records, random: Rand
         lines=[ceiling],
         x=AXES[REJECTION],
         y=Axis(label=r"1 / JSD of the mass at $\varepsilon_S$ = 0.5", log=True),
-        notes=["68 % intervals over events and trainings; ceiling: as many random background events pass"],
+        notes=[INTERVALS, "ceiling: as many random background events pass"],
     )
 
 
@@ -137,7 +152,7 @@ def _scan(config: Config, name: str, metric: str, records: Records) -> Points | 
     common = {
         "title": f"Scan {name}",
         "y": AXES.get(metric, JSD),
-        "notes": ["68 % intervals over events and trainings"],
+        "notes": [f"{INTERVALS}; all points share the test events", *_gains(name, metric, points, records)],
     }
     if any(isinstance(value, bool | str) for value in settings.values):
         series = {model: [records.bar(entry, metric) for entry, _, _ in made] for model, made in points.items()}
@@ -148,6 +163,20 @@ def _scan(config: Config, name: str, metric: str, records: Records) -> Points | 
         bars = [((value, value, value), records.bar(entry, metric)) for entry, value, _ in ordered]
         groups.append(_group(model, [(x, y) for x, y in bars if y], "model", joined=True))
     return Scatter(groups=groups, x=_setting_axis(settings.vary, settings.values), **common)
+
+
+def difference_in(scan: str) -> str:
+    """The figure of merit of a training of a scan: how far its AUC lies above that of the scan's first value."""
+    return f"auc_difference/{scan}"
+
+
+def _gains(scan: str, metric: str, points: dict[str, list[Point]], records: Records) -> Iterator[str]:
+    """The differences of a model's AUC to that at the first value, one line a model, where the AUC is shown."""
+    for model, ((_, first, _), *others) in points.items() if metric == "auc" else ():
+        found = [(value, records.get(entry, difference_in(scan))) for entry, value, _ in others]
+        gains = [f"{value}: {m.value:+.3f} [{m.low:+.3f}, {m.high:+.3f}]" for value, m in found if m]
+        if gains:
+            yield f"{model}, AUC above that at {first} on the same events: {'; '.join(gains)}"
 
 
 def _setting_axis(setting: str, values: list[float]) -> Axis:
@@ -169,5 +198,5 @@ def transfer(scorers: list[Scorer], records: Records) -> Points:
         y=AXES["auc"],
         horizontal=True,
         markers=[Marker(label="random", at=NULLS["auc"], axis="x")],
-        notes=["68 % intervals over events and trainings"],
+        notes=[INTERVALS],
     )

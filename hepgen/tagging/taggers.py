@@ -19,7 +19,7 @@ from hepgen.registry import look_up, unknown_name
 from hepgen.tagging.dataset import make_scaler
 from hepgen.training import Indexable
 
-__all__ = ["Trained", "build", "in_batches", "is_supervised", "load_tagger", "restore", "score_kinds"]
+__all__ = ["Trained", "build", "first_scores", "in_batches", "is_supervised", "load_tagger", "restore", "score_kinds"]
 
 BATCH = 512
 
@@ -45,6 +45,11 @@ class Trained:
     def scores(self, inputs: Indexable, kind: str, device: torch.device) -> np.ndarray:
         """Scores of one kind of scaled inputs, shape (n,): one for each event, or for each jet."""
         return in_batches(lambda x: self.network.score(x, kind) if kind else self.network.score(x), inputs, device)
+
+
+def first_scores(entry: Tagger, network: Any, inputs: Indexable, device: torch.device) -> np.ndarray:
+    """Scores of the kind that is the tagger's, of scaled inputs, shape (n,)."""
+    return in_batches(lambda x: network.score(x, *entry.scores[:1]), inputs, device)
 
 
 def build(name: str, entry: Tagger, shape: tuple[int, ...]) -> Any:

@@ -8,21 +8,23 @@ from typing import Any
 import numpy as np
 import torch
 from scipy.stats import mannwhitneyu
-from torch import Tensor
+from torch import Tensor, nn
 
 from hepgen import training
-from hepgen.config import Config, Tagger
+from hepgen.config import Config, Tagger, check_abilities
 from hepgen.errors import HepgenError
+from hepgen.models import TAGGERS
 from hepgen.models.files import save_model
 from hepgen.plan import provenance
-from hepgen.progress import Log
-from hepgen.provenance import digest, seed_for
+from hepgen.preprocessing import Scaler
+from hepgen.provenance import digest
 from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.tagging import decorrelation
-from hepgen.tagging.dataset import columns_of, load, make_scaler, raw_inputs, scaled
-from hepgen.tagging.taggers import build, in_batches, is_supervised
+from hepgen.tagging.dataset import make_scaler, raw_inputs, scaled
+from hepgen.tagging.selection import select
+from hepgen.tagging.taggers import build, first_scores, is_supervised
 from hepgen.training import Indexable
 
 __all__ = ["train"]
@@ -46,132 +48,58 @@ def train(
             missing, the training diverges, or what was learnt gives all events one score or tells nothing.
     """
     entry = look_up("entry of tagging.models", model, config.tagging.entries)
-    supervised = is_supervised(entry)
-    _check(model, entry, supervised)
-    tables = decorrelation.planed(config, entry, _tables(config, model, entry, paths, supervised, seed))
-    if supervised:
-        tables = _balanced(model, entry, tables)
-    inputs = [raw_inputs(config, entry, table) for table in tables]
-    scaler = make_scaler(entry).fit(inputs[0] if isinstance(inputs[0], Tensor) else _some(inputs[0]))
-    inputs = [scaled(x, scaler) for x in inputs]
-    data, validation = (_arrays(x, t, supervised) for x, t in zip(inputs, tables, strict=True))
+    has_loss = hasattr(TAGGERS.load(entry.type), "loss")
+    check_abilities(f"tagging.models.{model}", entry, loss=has_loss, supervised=is_supervised(entry))
+    tables = decorrelation.planed(config, entry, select(config, model, entry, paths, seed))
+    inputs, scaler = _prepared(config, entry, tables)
+    data, validation = (_arrays(x, t, is_supervised(entry)) for x, t in zip(inputs, tables, strict=True))
     shape = tuple(data[0][torch.arange(1)].shape[1:])
     torch.manual_seed(seed)
     network = build(model, entry, shape)
     stamp = provenance(config, "tagging_train", model)
     checkpoint = Path(f"{output}.checkpoint")
-    events = checksum(chain.from_iterable(paths.values()))
-    history = training.History()
     where = training.pick_device(device)
-    untrained = _mean_score(network, inputs[1], where) if decorrelation.is_penalised(entry) else np.inf
-    if hasattr(network, "loss"):
+    untrained = _mean_score(entry, network, inputs[1], where) if decorrelation.is_penalised(entry) else np.inf
+    if has_loss:
         rows = [len(x) for x in inputs]
         pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
         history = training.train(
             pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed,
-            method=method, checkpoint=checkpoint, card=digest([stamp, seed, events]), name=f"{model}, seed {seed}",
+            method=method, checkpoint=checkpoint, name=f"{model}, seed {seed}",
+            card=digest([stamp, seed, checksum(chain.from_iterable(paths.values()))]),
         )  # fmt: skip
     else:
-        _fit(network, data, seed)
+        history = training.History()
+        _fit(network, data, seed, where)
     if hasattr(network, "calibrate"):
         network.calibrate(_some(inputs[0]).to(where))
     try:
-        _refuse_useless(model, entry, network, validation[: 1 + supervised], untrained, where)
+        _refuse_useless(model, entry, network, validation, untrained, where)
+        parts = decorrelation.after_training(config, entry, network, inputs, tables, where)
     except HepgenError:
         checkpoint.unlink(missing_ok=True)
         raise
-    parts = {"model": network, "preprocessing": scaler}
-    parts |= decorrelation.after_training(config, entry, network, inputs, tables, where)
-    card = {"name": model, "seed": seed, "shape": shape, "supervised": supervised, **entry.model_dump(mode="json")}
-    if isinstance(entry.inputs, str):
-        card[entry.inputs] = getattr(config.tagging, entry.inputs).model_dump()
-    if "decorrelation" in parts:
-        card["observable"] = decorrelation.observable_of(config, entry)
-    card["history"] = {"train": history.train, "validation": history.validation}
-    save_model(output, parts, card, stamp)
+    card = {"name": model, "seed": seed, "shape": shape, **_card(config, entry, history)}
+    save_model(output, {"model": network, "preprocessing": scaler, **parts}, card, stamp)
     checkpoint.unlink(missing_ok=True)
     return history
 
 
-def _tables(
-    config: Config, model: str, entry: Tagger, paths: dict[str, list[Path]], supervised: bool, seed: int
-) -> list[Table]:
-    """Events to train and to validate on; `label` is the class that a supervised model is to give them."""
-    columns = {*columns_of(entry), *([decorrelation.observable_of(config, entry)] if entry.decorrelation else [])}
-    parts = load(config, paths, sorted(columns), ("train", "validation"), constituents=isinstance(entry.inputs, str))
-    if supervised:
-        return [_in_classes(config, entry, table) for table in parts] if entry.classes else parts
-    available = np.sum(parts[0].columns["label"] == (entry.normal == "signal"))
-    if entry.events and entry.events > available:
-        Log()(f"{model}: events is {entry.events}; there are {available} {entry.normal} events, and all are learnt")
-    share = entry.events / max(1, available) if entry.events else 1.0
-    return [
-        _learnt(table, entry, share, seed_for(config.seed, "tagging", part, seed))
-        for part, table in zip(("train", "validation"), parts, strict=True)
-    ]
+def _prepared(config: Config, entry: Tagger, tables: Sequence[Table]) -> tuple[list[Indexable], Scaler]:
+    """What the network sees of each table, and the scaling, fitted on the first one; events count alike in that."""
+    inputs = [raw_inputs(config, entry, table) for table in tables]
+    scaler = make_scaler(entry).fit(inputs[0] if isinstance(inputs[0], Tensor) else _some(inputs[0]))
+    return [scaled(x, scaler) for x in inputs], scaler
 
 
-def _check(model: str, entry: Tagger, supervised: bool) -> None:
-    """Raise `HepgenError` if an entry has settings that its model cannot follow."""
-    where = f"tagging.models.{model}"
-    for key in ("normal", "contamination", "events") if supervised else ():
-        if getattr(entry, key) != type(entry).model_fields[key].default:
-            msg = f"{where}.{key}: is for models that learn one class; {entry.type} learns two"
-            raise HepgenError(msg)
-    if entry.classes and not supervised:
-        msg = f"{where}.classes: {entry.type} learns one class only; give classes to supervised models"
-        raise HepgenError(msg)
-    decorrelation.check(model, entry)
-
-
-def _in_classes(config: Config, entry: Tagger, table: Table) -> Table:
-    """The events of the samples that make the two classes, these as their labels."""
-    numbers = [
-        [config.tagging.samples.index(name) for name in names]
-        for names in (entry.classes.background, entry.classes.signal)
-    ]
-    sample = table.columns["sample"]
-    kept = table[np.isin(sample, numbers[0] + numbers[1])]
-    label = np.isin(kept.columns["sample"], numbers[1]).astype(np.int8)
-    return Table({**kept.columns, "label": label}, {}, kept.constituents)
-
-
-def _balanced(model: str, entry: Tagger, tables: Sequence[Table]) -> list[Table]:
-    """The events with weights by which both classes count the same; those of the first table say how.
-
-    Raises:
-        HepgenError: if it has events of one class only.
-    """
-    label, weight = tables[0].columns["label"], tables[0].columns["weight"]
-    total = np.bincount(label, weight, 2)
-    if total.min() <= 0:
-        msg = f"{model}: all {len(label)} training events are {('background', 'signal')[total.argmax()]}"
-        raise HepgenError(f"{msg}; {entry.type} is supervised and needs samples of both")
-    factor = total.sum() / (2 * total)
-    return [
-        Table({**t.columns, "weight": t.columns["weight"] * factor[t.columns["label"]]}, {}, t.constituents)
-        for t in tables
-    ]
-
-
-def _learnt(table: Table, entry: Tagger, share: float, seed: int) -> Table:
-    """The events that an unsupervised model learns: a share of the normal class, and some of the other.
-
-    Raises:
-        HepgenError: if there are not enough.
-    """
-    normal = int(entry.normal == "signal")
-    rng = np.random.default_rng(seed)
-    kept, other = (rng.permutation(np.flatnonzero(table.columns["label"] == value)) for value in (normal, 1 - normal))
-    kept = kept[: max(1, round(min(share, 1.0) * len(kept)))]
-    if len(kept) == 0:
-        msg = f"tagging: no {entry.normal} events (label {normal}) to train on; add such a sample to tagging.samples"
-        raise HepgenError(msg)
-    wanted = round(entry.contamination / (1 - entry.contamination) * len(kept))
-    if wanted > len(other):
-        msg = f"tagging: a contamination of {entry.contamination:g} takes {wanted} events of the other class"
-        raise HepgenError(f"{msg}; there are {len(other)} among these {len(table)} events")
-    return table[np.sort(np.concatenate([kept, other[:wanted]]))]
+def _card(config: Config, entry: Tagger, history: training.History) -> dict[str, Any]:
+    """What a model's file says of it, its name, seed and shape aside."""
+    card = {"supervised": is_supervised(entry), **entry.model_dump(mode="json")}
+    if isinstance(entry.inputs, str):
+        card[entry.inputs] = getattr(config.tagging, entry.inputs).model_dump()
+    if entry.decorrelation and entry.decorrelation.method == "quantiles":
+        card["observable"] = config.tagging.observable_of(entry)
+    return {**card, "history": {"train": history.train, "validation": history.validation}}
 
 
 def _some(inputs: Indexable) -> Tensor:
@@ -189,9 +117,8 @@ def _arrays(inputs: Indexable, table: Table, supervised: bool) -> list[Indexable
     return [inputs, *(torch.from_numpy(np.tile(column, repeats)).float() for column in columns)]
 
 
-def _mean_score(network: Any, inputs: Indexable, device: torch.device) -> float:
-    network.to(device)
-    return float(in_batches(network.score, _some(inputs), device).mean())
+def _mean_score(entry: Tagger, network: nn.Module, inputs: Indexable, device: torch.device) -> float:
+    return float(first_scores(entry, network.to(device), _some(inputs), device).mean())
 
 
 def _refuse_useless(
@@ -203,12 +130,12 @@ def _refuse_useless(
         model: The tagger's name.
         entry: Its configuration.
         network: The trained model.
-        validation: Inputs that it did not learn from, and labels if it is supervised.
+        validation: Inputs that it did not learn from, then labels if it is supervised.
         untrained: Their mean score before the training, where there was a penalty.
         device: Where the model is.
     """
-    scores = in_batches(network.score, _some(validation[0]), device)
-    label = [_some(labels).numpy() for labels in validation[1:]]
+    scores = first_scores(entry, network, _some(validation[0]), device)
+    label = [_some(labels).numpy() for labels in validation[1:2]] if is_supervised(entry) else []
     if not np.isfinite(scores).all():
         msg = f"{model}: {np.sum(~np.isfinite(scores))} of {len(scores)} validation scores are not finite"
         raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
@@ -232,7 +159,8 @@ def _refuse_useless(
         raise HepgenError(f"{msg}; lower decorrelation.strength")
 
 
-def _fit(network: Any, data: list[Indexable], seed: int) -> None:
-    """Fit an estimator that is not trained by batches."""
-    x, *rest = data
-    network.fit(x if isinstance(x, Tensor) else x[torch.arange(len(x))], *rest, seed=seed)
+def _fit(network: Any, data: list[Indexable], seed: int, device: torch.device) -> None:
+    """Fit an estimator that is not trained by batches, in the CPU's memory, and leave it on the device."""
+    network.fit(*data, seed=seed)
+    if isinstance(network, nn.Module):
+        network.to(device)

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from hepgen.errors import HepgenError
-from hepgen.models.autoencoders import ConvAutoencoder, DenseAutoencoder, FarinaConv, FarinaDense
+from hepgen.models.autoencoders import ConvAutoencoder, DenseAutoencoder
+from hepgen.models.published import FarinaConv, FarinaDense
 
 
 def layers(model, kind):
@@ -21,13 +22,18 @@ def test_farina_et_al_by_their_widths():
     assert conv.reconstruct(torch.rand(2, 1, 37, 37)).shape == (2, 1, 37, 37)
 
 
-def test_noise_is_on_the_inputs_of_training_only():
+@pytest.mark.parametrize("settings", [{"noise": 0.5}, {"beta": 0.5}])
+def test_what_is_validated_is_what_is_minimised(settings):
+    """Chance enters the loss, also in evaluation, and no score."""
     torch.manual_seed(1)
-    noisy = DenseAutoencoder((6,), noise=0.5)
-    x = torch.rand(100, 6)
-    assert noisy.loss(x) != noisy.loss(x)
-    noisy.eval()
-    torch.testing.assert_close(noisy.loss(x), noisy.score(x).mean())
+    model, x = DenseAutoencoder((6,), **settings), torch.rand(100, 6)
+    assert torch.equal(model.score(x), model.score(x))
+    losses = []
+    for training in (True, False):
+        torch.manual_seed(2)
+        losses.append(model.train(training).loss(x))
+    assert losses[0] == losses[1]
+    assert model.loss(x) != losses[1]
 
 
 def test_the_penalties_are_those_of_the_code():
@@ -43,7 +49,11 @@ def test_the_penalties_are_those_of_the_code():
     torch.testing.assert_close(variational.score(x, "kl"), divergence)
     # −log N(x; decoded, 1) + β KL per feature, twice of it and without its constant.
     torch.testing.assert_close(variational.score(x, "elbo"), variational.score(x, "mse") + 2 * 0.5 * divergence / 6)
-    torch.testing.assert_close(variational.loss(x), variational.score(x, "elbo").mean())
+    torch.manual_seed(2)
+    loss = variational.loss(x)
+    torch.manual_seed(2)
+    rebuilt = variational.decode(normal.mean + normal.stddev * torch.randn(100, 2))
+    torch.testing.assert_close(loss, (x - rebuilt).square().mean() + 2 * 0.5 * divergence.mean() / 6)
 
 
 def test_chi2_and_latent_distance_have_their_means_on_calibration_events():
@@ -77,6 +87,8 @@ def test_images_are_rebuilt_without_negative_pixels():
     ("make", "message"),
     [
         (lambda: ConvAutoencoder((1, 10, 10)), "divisible by 4"),
+        (lambda: DenseAutoencoder((4,), latent_dim=0), "latent_dim: is 0; it must be at least 1"),
+        (lambda: DenseAutoencoder((4,), hidden=(8, 0)), r"hidden: is \[8, 0, 2\]; it must be at least 1"),
         (lambda: DenseAutoencoder((4,), loss="mae"), "loss is mse or bce"),
         (lambda: DenseAutoencoder((4,), noise=-1.0), "must not be negative"),
     ],

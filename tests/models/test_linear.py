@@ -28,6 +28,35 @@ def test_pca_equals_scikit_learn(x, components):
     np.testing.assert_allclose(np.abs((ours.components.numpy() * theirs.components_).sum(1)), 1, atol=1e-5)
 
 
+class Rows:
+    """Rows that are made when they are indexed, few at a time."""
+
+    def __init__(self, x):
+        self.x = x
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        assert len(index) < len(self.x)
+        return self.x[index]
+
+
+def test_pca_of_events_made_in_parts_equals_the_singular_value_decomposition():
+    """Images of 64 pixels about a mean ten times their width; to a float32's precision of directions of length one."""
+    generator = torch.Generator().manual_seed(1)
+    x = 10 + torch.randn(2000, 5, generator=generator) @ torch.randn(5, 64, generator=generator)
+    x = (x + 0.3 * torch.randn(2000, 64, generator=generator)).reshape(2000, 1, 8, 8)
+    weight = torch.rand(2000, generator=generator)
+    pca = PCA((1, 8, 8), components=5).fit(Rows(x), weight)
+    flat, share = x.flatten(1).double(), weight.double()[:, None]
+    mean = (share * flat).sum(0) / share.sum()
+    directions = torch.linalg.svd(share.sqrt() * (flat - mean), full_matrices=False).Vh[:5]
+    projector = pca.components.T @ pca.components
+    torch.testing.assert_close(projector.double(), directions.T @ directions, rtol=0, atol=1e-6)
+    torch.testing.assert_close(pca.mean.double(), mean, rtol=1e-6, atol=0)
+
+
 def test_a_linear_autoencoder_spans_the_subspace_of_pca(x):
     """Baldi and Hornik 1989: no better linear reconstruction exists, and training finds it."""
     torch.manual_seed(1)

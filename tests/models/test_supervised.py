@@ -43,6 +43,19 @@ def test_images_of_an_odd_side_go_through_convolutions():
     assert len(score.unique()) == 3
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DenseClassifier((6,), dropout=1.0), "dropout is 1.0"),
+        (lambda: ConvClassifier((1, 9, 9), channels=[]), r"channels: is \[\]"),
+        (lambda: DeepSets((8, 3), hidden=(0,)), "at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused(make, message):
+    with pytest.raises(HepgenError, match=message):
+        make()
+
+
 @pytest.mark.parametrize("kind", [ConvClassifier, DeepSets])
 def test_other_inputs_are_refused(kind):
     with pytest.raises(HepgenError, match=r"inputs of shape \(6,\); it takes (images|constituents)"):

@@ -12,12 +12,13 @@ from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
 from hepgen.models.files import load_model, save_model
 from hepgen.models.reconstruction import Reconstructor
+from hepgen.tagging.dataset import Lazy
 from hepgen.training import train
 
 IMAGES = {"conv_autoencoder", "qcd_or_what", "farina_dense", "farina_conv", "cnn_classifier"}
 CONSTITUENTS = {"constituent_autoencoder", "deep_sets"}
 # Small networks and short trainings show all that the contract asks for.
-SETTINGS = {"normalised_autoencoder": {"pretraining": 80, "steps": 2}}
+SETTINGS = {"normalised_autoencoder": {"pretraining": 3, "steps": 2}}
 EPOCHS = {"farina_conv": 2, "qcd_or_what": 5}
 # Where all kinds of score are looked at, beside the models by their defaults.
 VARIANTS = {
@@ -57,7 +58,7 @@ def learn(model, arrays, *, epochs=15, seed=1):
         settings = Training(epochs=epochs, batch_size=64, learning_rate=3e-3)
         history = train(model, arrays, settings=settings, seed=seed, verbose=False).train
     else:
-        model.fit(*arrays, seed=seed)
+        model.fit(Lazy(arrays[0], torch.nn.Identity()), *arrays[1:], seed=seed)
     if hasattr(model, "calibrate"):
         model.calibrate(arrays[0])
     return history
@@ -168,6 +169,8 @@ def test_equal_seeds_give_equal_models(name):
 
 
 def test_a_weight_of_two_is_a_repeated_event(name):
+    if name in {"isolation_forest", "gradient_boosting"}:
+        pytest.skip("it draws events at random; tests/models/test_trees.py checks its weights")
     model = build(name)
     arrays = [array[:: 100 if hasattr(model, "loss") else 1] for array in arrays_of(name, model)]
     weight = torch.ones(len(arrays[0]))
@@ -176,7 +179,7 @@ def test_a_weight_of_two_is_a_repeated_event(name):
     if hasattr(model, "loss"):
         expected = model.loss(*repeated) * len(repeated[0]) / len(arrays[0])
         torch.testing.assert_close(model.loss(*arrays, weight), expected, rtol=1e-4, atol=1e-6)
-    elif name == "pca":
+    else:
         again = build(name)
         model.fit(*arrays, weight, seed=1)
         again.fit(*repeated, seed=1)
@@ -224,7 +227,7 @@ def test_other_objectives_keep_the_contract(name):
     x = make_data(shape_of(name), n=20, seed=3)[0]
     x = x / x.max()
     scores = every_kind(model, x)
-    assert {"kl", "elbo"} < set(model.kinds)
+    assert {"kl", "regularised" if name == "constituent_autoencoder" else "elbo"} < set(model.kinds)
     assert torch.isfinite(scores).all()
     assert torch.equal(scores, every_kind(model.train(), x))
     model.eval()

@@ -52,6 +52,15 @@ def test_boosted_trees_as_tensors_equal_lightgbm(events, settings):
     np.testing.assert_allclose(model.score(x.reshape(-1, 2, 2)), expected, rtol=0, atol=TOLERANCE)
 
 
+def test_boosted_trees_learn_weighted_odds(events):
+    """A tree without a cut gives the logarithm of the classes' total weights' ratio, in single precision inside."""
+    x, label, weight = events
+    weight = weight * (1 + label)
+    model = GradientBoosting((4,), rounds=1, min_events=1000).fit(x, label, weight)
+    expected = (weight[label == 1].sum() / weight[label == 0].sum()).log()
+    torch.testing.assert_close(model.score(x), expected.expand(len(x)), rtol=1e-4, atol=0)
+
+
 def test_an_ensemble_has_different_members(events):
     x, label, _ = events
     model = GradientBoosting((4,), rounds=5, ensemble=2).fit(x, label, seed=1)
@@ -66,10 +75,12 @@ def test_an_ensemble_has_different_members(events):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: IsolationForest((4,), events=1), "trees is 100 and events 1"),
+        (lambda: IsolationForest((4,), events=1), "events: is 1; it must be at least 2"),
         (lambda: IsolationForest((4,)).fit(torch.zeros(1, 4)), "1 training events cannot be set apart"),
         (lambda: IsolationForest((4,)).fit(torch.zeros(3, 4), torch.tensor([1, 0, 0])), "1 training events cannot"),
-        (lambda: GradientBoosting((4,), ensemble=0), "ensemble is 0"),
+        (lambda: GradientBoosting((4,), ensemble=0), "ensemble: is 0"),
+        (lambda: GradientBoosting((4,), leaves=1), "leaves: is 1; it must be at least 2"),
+        (lambda: GradientBoosting((4,), learning_rate=0.0), "must be above 0"),
         (lambda: GradientBoosting((4,)).score(torch.zeros(1, 4)), "no trees yet"),
         (lambda: GradientBoosting((4,)).forest(), "no trees yet"),
     ],

@@ -60,6 +60,14 @@ def test_too_few_filled_bins_are_refused(spectrum):
         fit(np.bincount([3, 3, 9], minlength=40), edges)
 
 
+def test_an_empty_tail_in_which_the_fourth_parameter_has_no_best_value_is_fitted_with_three(spectrum):
+    edges, _ = spectrum
+    counts = np.array([14, 6, 3, 4, 4, 1, 0, 2, 4] + 31 * [0])
+    found = fit(counts, edges)
+    assert len(found.modes) == 3
+    assert found.expected.sum() == pytest.approx(counts.sum())
+
+
 def test_the_range_begins_above_the_turn_on_and_ends_where_ten_events_are_left():
     rng = np.random.default_rng(5)
     mass = 2000 + rng.exponential(500, 20_000)

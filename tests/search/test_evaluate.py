@@ -25,10 +25,14 @@ SETTINGS = {
         "test": [],
         "seeds": [1, 2],
         "cuts": {"cut": {"observable": "tau21_heavy", "signal": "low"}},
-        "models": {"net": {"type": "pca", "inputs": ["tau21_heavy"]}},
+        "models": {
+            "net": {"type": "pca", "inputs": ["tau21_heavy"],
+                    "decorrelation": {"method": "quantiles", "observable": "mjj"}},
+        },
     },
     "search": {
-        "taggers": ["net", "cut"], "efficiencies": [0.2, 0.001], "injected": [60], "range": [2800, 6800], "toys": 40,
+        "taggers": ["net", "cut"], "efficiencies": [0.2, 0.03, 0.001], "injected": [60], "range": [2800, 6800],
+        "toys": 40,
     },
 }  # fmt: skip
 EVENTS = {"qcd": 6000, "signal": 600}
@@ -50,7 +54,7 @@ def draw(events, label, spectrum, seed):
 def write_scores(path, seed, values):
     with create_h5(path, "scores") as file:
         file["score/default"] = values
-        file.attrs.update({"name": "net", "seed": seed, "supervised": False, "history": "{}"})
+        file.attrs.update({"name": "net", "seed": seed, "supervised": True, "history": "{}"})
     return path
 
 
@@ -70,6 +74,8 @@ def inputs(tmp_path_factory, spectrum):
 @pytest.fixture(scope="module")
 def result(inputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("result")
+    (folder / "workspaces").mkdir()
+    (folder / "workspaces/of_an_earlier_search_0.json").touch()
     evaluate(parse(SETTINGS), *inputs, folder)
     return folder, {(m.model, m.metric): m for m in read_metrics(folder / "metrics.json")}
 
@@ -97,7 +103,7 @@ def test_observed_and_expected_agree_and_the_cut_beats_none(result):
     assert strong > metrics["no cut", "expected_significance/1_kept/60_injected"].value
     gain, limit = metrics["cut", "improvement"], metrics["cut", "expected_limit"]
     assert gain.value == pytest.approx(limit.null / limit.value)
-    assert gain.value > 1
+    assert 1 < gain.low < gain.value < gain.high < 2 * gain.value
 
 
 def test_a_cut_that_leaves_too_few_events_is_only_counted(result):
@@ -107,6 +113,39 @@ def test_a_cut_that_leaves_too_few_events_is_only_counted(result):
     }  # fmt: skip
     assert metrics["cut", "events/0.001_kept/0_injected"].value < 50
     assert "cut, 0.1 % kept" in read_figure(folder / "figures/limits.json").notes[0]
+
+
+def test_a_cut_that_leaves_little_background_is_hunted_for_bumps_but_has_no_limit(result):
+    folder, metrics = result
+    background = metrics["cut", "background/0.03_kept/0_injected"]
+    assert background.low < background.value < background.floor == 20
+    assert ("cut", "global_p/0.03_kept/60_injected") in metrics
+    assert not [name for model, name in metrics if "0.03" in name and ("limit" in name or "significance" in name)]
+    limits, null = (read_figure(folder / f"figures/{name}.json") for name in ("limits", "null"))
+    assert "cut, 3 % kept" in null.categories
+    assert "cut, 3 % kept" not in limits.categories
+    assert "cut, 3 % kept" in next(note for note in limits.notes if "too few events for a limit" in note)
+
+
+def test_a_supervised_tagger_is_called_so_and_drawn_as_such(result):
+    folder, _ = result
+    for name in ("limits", "null"):
+        figure = read_figure(folder / f"figures/{name}.json")
+        assert "net (supervised), 20 % kept" in figure.categories
+        assert {"supervised", "cut", "guide"} == set(figure.roles.values())
+        assert any("trained on simulated signal" in note for note in figure.notes)
+    for name, role in (("net", "supervised"), ("cut", "cut")):
+        figure = read_figure(folder / f"figures/significance_{name}.json")
+        assert [group.role for group in figure.groups] == ["guide", "guide", role, role]
+        assert any("trained on simulated signal" in note for note in figure.notes) == (name == "net")
+    assert "supervised" in {line.role for line in read_figure(folder / "figures/local_significance.json").lines}
+
+
+def test_figures_say_that_p_values_after_decorrelation_by_quantiles_are_too_small(result):
+    folder, _ = result
+    for name, said in (("null", True), ("local_significance", True), ("spectrum_net", True), ("spectrum_cut", False)):
+        notes = read_figure(folder / f"figures/{name}.json").notes
+        assert any("decorrelation by quantiles" in note for note in notes) == said
 
 
 def test_all_figures_and_valid_workspaces_are_written(result):
@@ -153,6 +192,15 @@ def test_bad_input_is_one_clear_error_and_leaves_nothing(change, message, inputs
         settings["search"]["taggers"] = ["cut"]
     with pytest.raises(HepgenError, match=message):
         evaluate(parse(settings), paths, scores, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_background_for_a_limit_without_a_cut_is_refused(inputs, tmp_path, monkeypatch):
+    monkeypatch.setattr("hepgen.search.evaluate.MIN_BACKGROUND", 3000)
+    with pytest.raises(
+        HepgenError, match=r"background events are expected around the signal; at least 3000 are needed"
+    ):
+        evaluate(parse(SETTINGS), *inputs, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

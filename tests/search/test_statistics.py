@@ -4,7 +4,7 @@ import numpy as np
 import pyhf
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.stats import norm, poisson
 
 from hepgen.search.statistics import REFERENCE, asimov, discovery, limits, model_of, workspace
 
@@ -44,6 +44,39 @@ def test_limits_of_a_counting_experiment_are_those_of_an_independent_calculation
     assert found.observed == pytest.approx(REFERENCE * excluded_strength(observed, 50.0, 40.0), rel=0.01)
     assert found.expected[2] == pytest.approx(REFERENCE * excluded_strength(50, 50.0, 40.0), rel=0.01)
     assert list(found.expected) == sorted(found.expected)
+
+
+@pytest.mark.parametrize(("background", "ratio"), [(50, 0.97), (20, 0.95), (5, 0.91)])
+def test_asymptotic_limits_are_too_strong_where_there_are_few_events(background, ratio):
+    """Against CLs from Poisson probabilities for as many events as the background's mean; the documented figures."""
+
+    def cls(signal):
+        return poisson.cdf(background, background + signal) / poisson.cdf(background, background)
+
+    exact = brentq(lambda signal: cls(signal) - 0.05, 1e-3, 100)
+    found = limits(counting(background, background=float(background))).observed * 40 / REFERENCE
+    assert found / exact == pytest.approx(ratio, abs=0.006)
+
+
+@pytest.mark.parametrize("events", [500, 1000])
+def test_strong_signals_are_not_cut_off(events):
+    """Without systematic uncertainties, in 8 equal bins: an exact formula, and a limit 1.64 errors above the data."""
+    background, signal = np.full(8, 2.0), np.full(8, 9.0)
+    spec = asimov(workspace(background, background, np.zeros((0, 8)), signal), events)
+    total = background + events / REFERENCE * signal
+    exact = np.sqrt(2 * np.sum(total * np.log(total / background) - total + background))
+    assert discovery(spec) == pytest.approx(exact, rel=1e-4)
+    estimate = events + 1.645 * REFERENCE * np.sqrt(total.sum()) / signal.sum()
+    assert limits(spec).observed == pytest.approx(estimate, rel=0.01)
+
+
+def test_an_uncertain_efficiency_weakens_the_limit_but_not_the_significance():
+    """A limit far above its error in quadrature: (n − b)/s · (1 + 1.64 · 10 %) and the statistical error."""
+    data, background, signal = (np.array([number]) for number in (1050.0, 50.0, 40.0))
+    exact, uncertain = (workspace(data, background, np.zeros((0, 1)), signal, error) for error in (0.0, 0.1))
+    assert discovery(uncertain) == pytest.approx(discovery(exact), rel=1e-3)
+    relative = np.hypot(0.1, np.sqrt(1050) / 1000)
+    assert limits(uncertain).observed == pytest.approx(2500 * np.exp(1.645 * relative), rel=0.02)
 
 
 def test_significance_of_a_counting_experiment():

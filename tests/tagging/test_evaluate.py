@@ -1,5 +1,8 @@
 """Figures of merit from known scores: what they are, what they are held against, and on which events."""
 
+import shutil
+
+import h5py
 import numpy as np
 import pytest
 
@@ -8,10 +11,12 @@ from hepgen.errors import HepgenError
 from hepgen.metrics.roc import Ranking
 from hepgen.metrics.two_sample import auc
 from hepgen.storage import create_h5
+from hepgen.tagging import studies
 from hepgen.tagging.dataset import load
 from hepgen.tagging.evaluate import evaluate
 from hepgen.tagging.results import read_results
-from hepgen.tagging.scorers import BINS, NULLS, Population, Scorer, random_cuts, sculpting, separation
+from hepgen.tagging.scorers import NULLS, Population, Scorer, auc_difference, separation
+from hepgen.tagging.sculpting import BINS, random_cuts, sculpting
 
 N = 8000
 
@@ -57,6 +62,34 @@ def test_the_inverse_task_exchanges_the_classes():
     inverse = measure(-score[None], events.exchanged())
     assert inverse["auc"].value == pytest.approx(measure(score[None], events)["auc"].value, abs=1e-12)
     assert inverse["signal_efficiency/0.1"].value == Ranking(-score, 1 - events.label).roc().signal_at(0.1)
+
+
+def test_a_difference_is_known_better_than_its_terms():
+    """Noise on a score takes its AUC from Φ(1/√2) to Φ(1/√2.25); on the same events that is known to ±0.5 %."""
+    events = population()
+    score = np.random.default_rng(4).normal(events.label, 1, (1, N))
+    noise = np.random.default_rng(5).normal(0, 0.5, (1, N))
+    (one, (auc, *_)), (other, _) = separation(
+        events, [Scorer("first", "model", score), Scorer("noise", "model", score + noise)]
+    )
+    metric = auc_difference(events, other, one, "auc_difference/noise")
+    assert (metric.model, metric.metric, metric.null) == ("noise", "auc_difference/noise", 0)
+    # Three times the error of 0.5 · φ(0)/√2 of 1,000 signal events.
+    assert metric.value == pytest.approx(-0.0127, abs=0.0135)
+    assert metric.low < metric.value < metric.high < 0
+    assert metric.high - metric.low < 0.75 * (auc.high - auc.low)
+
+
+def test_the_inverse_task_is_measured_on_the_same_replicas():
+    events = population()
+    score = np.random.default_rng(3).normal(events.label, 1)
+    (one, _), (other, _) = (
+        next(separation(task, [Scorer("model", "model", sign * score[None])]))
+        for task, sign in ((events, 1), (events.exchanged(), -1))
+    )
+    # Merged thresholds move an AUC by less than 0.001; the replicas spread by 0.008.
+    np.testing.assert_allclose(one.resampled, other.resampled, atol=1e-3)
+    assert one.resampled.std() > 5e-3
 
 
 def sculpted(score, mass, weight=None):
@@ -116,8 +149,8 @@ def fake_scores(config, table, folder):
     return files
 
 
-@pytest.fixture
-def made(settings, paths, tmp_path):
+@pytest.fixture(scope="module")
+def made(settings, paths, tmp_path_factory):
     """An evaluation with several kinds of score, an inverse task, a scan and a transfer."""
     inputs = ["mass_light"]
     models = {
@@ -130,11 +163,13 @@ def made(settings, paths, tmp_path):
     config = parse({"samples": samples, "tagging": tagging})
     paths = {**paths, "other": paths["signal"]}
     (table,) = load(config, paths, ["mjj"], ("test",))
-    return config, evaluate(config, paths, fake_scores(config, table, tmp_path), tmp_path / "out")
+    folder = tmp_path_factory.mktemp("scores")
+    files = fake_scores(config, table, folder)
+    return config, evaluate(config, paths, files, folder / "out"), files
 
 
 def test_each_kind_of_score_and_each_training_of_a_scan_has_its_records(made):
-    _, metrics = made
+    _, metrics, _ = made
     found = {(metric.sample, metric.model): metric for metric in metrics if metric.metric == "auc"}
     auc = {model: metric.value for (sample, model), metric in found.items() if sample == "qcd+signal"}
     assert auc.keys() == {"pca", "pca (code)", "pca__dirt_0_01", "inverse", "tau21_cut"}
@@ -148,9 +183,41 @@ def test_each_kind_of_score_and_each_training_of_a_scan_has_its_records(made):
     assert other["pca"].n == 600 + 300
 
 
-def test_missing_kinds_of_score_are_named(change, paths, tmp_path, made):
-    config, _ = made
-    files = sorted(tmp_path.glob("*.h5"))
+def test_a_training_of_a_scan_is_compared_with_the_first_value(made):
+    _, metrics, _ = made
+    auc = {m.model: m.value for m in metrics if m.metric == "auc" and m.sample == "qcd+signal"}
+    (found,) = (metric for metric in metrics if metric.metric == "auc_difference/dirt")
+    assert found.model == "pca__dirt_0_01"
+    assert found.value == pytest.approx(auc["pca__dirt_0_01"] - auc["pca"])
+    assert found.low < 0 < found.high
+
+
+def test_a_figure_that_fails_leaves_nothing(made, paths, tmp_path, monkeypatch):
+    config, _, files = made
+    paths = {**paths, "other": paths["signal"]}
+
+    def fail(*_):
+        raise HepgenError("no such figure")
+
+    monkeypatch.setattr(studies, "transfer", fail)
+    with pytest.raises(HepgenError, match="no such figure"):
+        evaluate(config, paths, files, tmp_path / "failed")
+    assert not (tmp_path / "failed").exists()
+
+
+def test_scores_of_an_older_layout_are_to_be_made_again(made, tmp_path):
+    config, _, (first, *others) = made
+    old = tmp_path / "old.h5"
+    shutil.copy(first, old)
+    with h5py.File(old, "r+") as file:
+        del file["score"]
+        file["score"] = np.zeros(1050)
+    with pytest.raises(HepgenError, match=r"holds no group 'score' of .*; score the events again"):
+        read_results(config, [old, *others], 1050)
+
+
+def test_missing_kinds_of_score_are_named(change, made):
+    config, _, files = made
     models = {"pca": {"type": "pca", "inputs": ["mass_light"], "scores": ["elbo"]}}
     with pytest.raises(HepgenError, match="than elbo of 1050 test events; score them again"):
         read_results(change(models=models), files, 1050)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -76,7 +77,8 @@ def test_several_trainings_are_columns_or_numbered_rows(config, events, rows, tm
         (lambda a: {**a, "score": a["score"][1:]}, "the arrays are not equally long"),
         (lambda a: {k: v for k, v in a.items() if k != "event"}, "has no array 'event'; it needs sample, event, score"),
         (lambda a: {**a, "event": a["event"].astype(float)}, "array 'event' is float64 .* integers"),
-        (lambda a: {k: v[:0] for k, v in a.items()}, "holds no rows"),
+        (lambda a: {k: v[:0] for k, v in a.items()}, r"holds no scores: .* shape \(0,\)"),
+        (lambda a: {**a, "score": a["score"][:, None][:, :0]}, "holds no scores"),
     ],
 )
 def test_unusable_files_are_refused(config, events, rows, tmp_path, change, message, suffix):
@@ -86,11 +88,34 @@ def test_unusable_files_are_refused(config, events, rows, tmp_path, change, mess
 
 def test_nothing_is_unpickled(config, events, rows, tmp_path):
     objects = {**rows, "sample": rows["sample"].astype(object)}
-    with pytest.raises(HepgenError, match=r"tagging\.external\.mine: .* not a readable npz file of plain arrays"):
+    with pytest.raises(HepgenError, match=r"scores.npz: not a readable .npz file.* pickled objects"):
         read(config, events, objects, tmp_path / "scores.npz")
-    (tmp_path / "scores.npz").write_bytes(b"no zip")
-    with pytest.raises(HepgenError, match="not a readable npz file"):
-        read_scores("mine", str(tmp_path / "scores.npz"), external.tested_samples(config), events)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_damaged_files_are_one_error(config, events, rows, tmp_path, suffix):
+    """Cut short, with flipped bits, of another format, with names in another encoding."""
+    path = tmp_path / f"scores{suffix}"
+    read(config, events, rows, path)
+    good, rng = path.read_bytes(), np.random.default_rng(1)
+    np.save(tmp_path / "plain.npy", rows["score"])
+    latin = {**rows, "sample": np.char.encode(np.char.replace(rows["sample"], "a", "é"), "latin-1")}
+    damaged = [b"", b"no zip", (tmp_path / "plain.npy").read_bytes()]
+    damaged += [good[: rng.integers(len(good))] for _ in range(10)]
+    for content in damaged:
+        path.write_bytes(content)
+        with pytest.raises(HepgenError, match=path.name):
+            read_scores("mine", str(path), external.tested_samples(config), events)
+    with pytest.raises(HepgenError, match="utf-8"):
+        read(config, events, latin, path)
+    for _ in range(40):
+        content = bytearray(good)
+        for place in rng.integers(len(good), size=8):
+            content[place] ^= 1 << rng.integers(8)
+        path.write_bytes(content)
+        # A flipped bit may change a number and nothing else.
+        with suppress(HepgenError):
+            assert read_scores("mine", str(path), external.tested_samples(config), events).shape == (1, len(events))
 
 
 def test_the_split_is_that_of_the_taggers(config, paths, events, tmp_path):

@@ -8,7 +8,8 @@ from hepgen.config import parse
 from hepgen.metrics.record import Metric
 from hepgen.plots.figures import Axis, Points, Scatter
 from hepgen.tagging import figures, latent, studies
-from hepgen.tagging.scorers import BINS, Population, Scorer, passing, random_cuts, separation
+from hepgen.tagging.scorers import Population, Scorer, passing, separation
+from hepgen.tagging.sculpting import BINS, random_cuts
 
 N = 20_000
 LABEL = np.arange(N) % 2
@@ -48,6 +49,7 @@ def test_names_follow_from_the_configuration(change):
     names = figures.figure_names(change(scans=scans, profiles=["mass_light"], samples=["qcd"], transfer=["signal"]))
     assert len(set(names)) == len(names)
     assert {"roc_observables", "sic_images", "scan_dirt", "rejection_scan_dirt", "sculpting_scan_free"} < set(names)
+    assert {"passing_mass_light", "training_observables", "training_images"} < set(names)
     assert {"transfer", "profile_mjj", "profile_mass_light", "latent_dense", "interpolation_conv"} < set(names)
     assert not {"latent_trees", "interpolation_dense", "roc_constituents", "scores_pca__dirt_0_01"} & set(names)
 
@@ -96,6 +98,19 @@ def test_a_score_that_does_not_know_the_mass_has_a_flat_profile(rng, mass):
     line = figures.profile(BACKGROUND, [scorer(rng.random(N))], mass, MASS).lines[0]
     # The median of 2,000 uniform numbers has an error of 0.5/√2000 = 0.011; four of these.
     np.testing.assert_allclose(line.y, 0.5, atol=0.045)
+
+
+def test_a_cut_shows_what_a_flat_median_hides(rng, mass):
+    """A score whose tail alone is made of large masses, beside one that is random."""
+    tail = np.where(mass > np.quantile(mass, 0.9), rng.choice([-1, 2], N), 0) + rng.random(N)
+    lines = figures.profile(BACKGROUND, [scorer(tail)], mass, MASS).lines
+    np.testing.assert_allclose(lines[0].y[:-1], 0.5, atol=0.07)
+    shown = [scorer(tail), scorer(rng.random(N))]
+    biased, flat, guide = figures.passing_fractions(BACKGROUND, shown, mass, MASS).lines
+    assert biased.y[-1] == pytest.approx(0.5, abs=0.04)
+    # The error of 10 % of 2,000 events; four of these.
+    assert guide.high[0] - 0.1 == pytest.approx(np.sqrt(0.09 / 2000))
+    np.testing.assert_allclose(flat.y, 0.1, atol=4 * (guide.high[0] - 0.1))
 
 
 def test_the_mass_itself_has_the_steepest_profile(mass):
@@ -163,15 +178,25 @@ def test_a_scan_of_words_is_made_of_categories(scanned):
     assert [bar[0] for bar in figure.series["pca"]] == [0.53, 0.54]
 
 
-def test_merits_are_sorted_and_leave_out_what_was_not_measured():
+def test_a_scan_of_auc_says_how_far_each_value_lies_above_the_first(scanned):
+    config, records = scanned
+    found = [*records.found.values(), record("pca", "auc_difference/dirt", 0.01)]
+    figure = studies.scan(config, "dirt", studies.Records(found, "qcd+signal"))["scan"]
+    assert figure.notes[-1] == "pca, AUC above that at 0.1 on the same events: 0: +0.010 [+0.009, +0.011]"
+
+
+def test_merits_are_sorted_and_leave_out_what_was_not_measured(change):
     scores = np.zeros((1, 2))
     scorers = [scorer(scores[0], name=name, role=role) for name, role in [("a", "model"), ("b", "cut"), ("c", "model")]]
     records = [record("a", "auc", 0.6), record("b", "auc", 0.7), record("a", "mjj_jsd/0.9_rejected", 0.2)]
-    found = studies.merits(scorers, studies.Records(records, "qcd+signal"), "mjj")
+    pca = {"type": "pca", "inputs": ["mass_light"]}
+    config = change(models={"a": {**pca, "events": 3000}, "b": {**pca, "events": 3000}, "c": pca})
+    found = studies.merits(config, scorers, studies.Records(records, "qcd+signal"))
     assert found["auc"].categories == ["b", "a"]
     assert found["auc"].series["single cuts"][0][0] == 0.7
     assert found["auc"].series["unsupervised"][0] is None
     assert found["jsd"].categories == ["a"]
+    assert found["auc"].notes[-1] == "a, b: 3,000 training events at most"
 
 
 def test_a_dimension_that_carries_nothing_is_collapsed(rng):
@@ -201,19 +226,28 @@ def test_a_corner_shows_the_most_active_dimensions(rng):
             assert values[values >= high].sum() == pytest.approx(0.68, abs=0.02)
 
 
+def test_a_corner_of_one_class_shows_that_class(rng):
+    figure = latent.corner("ae", [{"code": rng.normal(size=(500, 2)), "label": np.ones(500)}], 1)
+    assert [layer.label for layer in figure.layers] == ["signal"]
+
+
 def test_the_strengths_of_a_decorrelation_are_joined_in_their_order(rng):
     sample = {"source": "arrays", "path": "t.npy", "columns": {"mjj": 0}}
-    model = {"type": "dense_autoencoder", "inputs": ["mjj"], "decorrelation": {"method": "disco"}}
-    scans = {"lambda": {"models": ["free"], "vary": "decorrelation.strength", "values": [10, 0]}}
-    tagging = {"samples": ["qcd"], "models": {"free": model, "other": {**model, "decorrelation": None}}, "scans": scans}
+    model = {"type": "dense_autoencoder", "inputs": ["mjj"], "decorrelation": {"method": "disco", "strength": 1}}
+    scans = {"lambda": {"models": ["free", "back"], "vary": "decorrelation.strength", "values": [10, 0]}}
+    models = {"free": model, "other": {**model, "decorrelation": None}, "back": {**model, "normal": "signal"}}
+    tagging = {"samples": ["qcd"], "models": models, "scans": scans}
     config = parse({"samples": {"qcd": sample}, "tagging": tagging})
-    values = {"free__lambda_0": (5, 0.01), "free__lambda_1": (20, 0.2), "free": (15, 0.1), "other": (12, 0.3)}
+    values = {"free__lambda_10": (5, 0.01), "free__lambda_0": (20, 0.2), "free": (15, 0.1), "other": (12, 0.3)}
+    values |= {"back": (9, 0.1), "back__lambda_10": (8, 0.1), "back__lambda_0": (7, 0.1)}
     records = [
         record(name, metric, value, "qcd")
         for name, pair in values.items()
         for metric, value in zip(("rejection/0.5", "mjj_jsd/0.5_signal"), pair, strict=True)
     ]
-    scorers = [scorer(np.zeros(2), name=name, scanned="__" in name) for name in values]
+    scorers = [
+        scorer(np.zeros(2), name=name, scanned="__" in name, exchanged=name.startswith("back")) for name in values
+    ]
     random = random_cuts(rng.integers(0, BINS, 2000), np.ones(2000), 1)
     figure = studies.pareto(config, scorers, studies.Records(records, "qcd"), random)
     path, *others = figure.groups

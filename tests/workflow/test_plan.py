@@ -31,7 +31,7 @@ def test_a_models_setting_retrains_that_model_and_its_scans_alone(project):
     project.configure(lambda c: c["tagging"]["models"]["dense_ae"].update(settings={"latent_dim": 3}))
     planned = project.planned()
     assert planned == {"tagging_train": 6, "tagging_score": 6, "tagging_evaluate": 1, "tagging_plot": 1, "summary": 1}
-    assert project.planned_models("tagging_train") == {"dense_ae", "dense_ae__size_0", "dense_ae__size_1"}
+    assert project.planned_models("tagging_train") == {"dense_ae", "dense_ae__size_50", "dense_ae__size_100"}
 
 
 def test_a_replaced_input_file_is_read_again(project):
