@@ -14,6 +14,8 @@ __all__ = ["FarinaConv", "FarinaDense", "QCDOrWhat"]
 class PublishedAutoencoder(Autoencoder):
     """An architecture for images as published, whose bottleneck and objective may be varied; subclasses give layers.
 
+    The output is linear: where few batches are seen, one that cannot be negative may end at 0 and stay there.
+
     Args:
         shape: (1, pixels, pixels) of one image.
         latent_dim: Width of the bottleneck.
@@ -36,7 +38,7 @@ class PublishedAutoencoder(Autoencoder):
         encoder, decoder = self.layers(shape, code_width(latent_dim, beta), latent_dim)
         super().__init__(
             shape, nn.Sequential(ChannelsLast(), *encoder), nn.Sequential(*decoder), latent_dim,
-            noise=noise, sparsity=sparsity, beta=beta, loss=loss, positive=True,
+            noise=noise, sparsity=sparsity, beta=beta, loss=loss,
         )  # fmt: skip
         self.to(memory_format=torch.channels_last)
 
