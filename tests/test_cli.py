@@ -47,7 +47,7 @@ def test_help_reads_like_a_table_of_contents():
     before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "summary"]
     stages = ["sample", "observe", "overview", "search", "tagging", "generation", "unfolding"]
     assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
-    assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate"]
+    assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate", "split"]
     assert listed(hepgen("generation", "--help").stdout) == ["train", "sample", "evaluate"]
     assert listed(hepgen("unfolding", "--help").stdout) == ["unfold", "evaluate"]
 

@@ -110,7 +110,7 @@ def _figures(
     scorers = [one.scorer for one in compared]
     for name, figure in studies.merits(config, scorers, records).items():
         yield f"merits_{name}", figure
-    yield "pareto", studies.pareto(config, [one.scorer for one in measured], records, random)
+    yield "pareto", studies.pareto(config, [one.scorer for one in measured if one.scorer.first], records, random)
     for name in tagging.scans:
         for kind, figure in studies.scan(config, name, records).items():
             yield f"{kind}_{name}", figure

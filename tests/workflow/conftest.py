@@ -48,8 +48,7 @@ class Project:
     def planned_models(self, rule: str) -> set[str]:
         """The models that a rule's planned jobs are for."""
         output = self.snakemake("--dry-run").stdout
-        blocks = re.findall(rf"^rule {rule}:\n(.*?)\n\n", output, re.MULTILINE | re.DOTALL)
-        return {re.search(r"wildcards: .*model=(\w+)", block)[1] for block in blocks}
+        return set(re.findall(rf"^rule {rule}:\n(?:    .*\n)*?    wildcards: .*model=(\w+)", output, re.MULTILINE))
 
     def configure(self, change) -> None:
         """Change the configuration in place."""

@@ -90,7 +90,7 @@ def test_every_menu_entry_opens(page):
 
 def test_metrics_hold_every_analysis(finished):
     records = json.loads((finished.root / "results/metrics.json").read_text())
-    assert {record["analysis"] for record in records} == {"samples", "tagging", "generation", "unfolding"}
+    assert {record["analysis"] for record in records} == {"samples", "tagging", "search", "generation", "unfolding"}
     for record in records:
         assert record["low"] <= record["value"] <= record["high"], record
         assert record["n"] > 0
