@@ -168,9 +168,9 @@ def test_equal_seeds_give_equal_models(name):
         assert torch.equal(value, states[1][key]), key
 
 
+# Forests and boosted trees draw events at random: tests/models/test_trees.py checks their weights.
+@pytest.mark.parametrize("name", [name for name in TAGGERS if name not in ("isolation_forest", "gradient_boosting")])
 def test_a_weight_of_two_is_a_repeated_event(name):
-    if name in {"isolation_forest", "gradient_boosting"}:
-        pytest.skip("it draws events at random; tests/models/test_trees.py checks its weights")
     model = build(name)
     arrays = [array[:: 100 if hasattr(model, "loss") else 1] for array in arrays_of(name, model)]
     weight = torch.ones(len(arrays[0]))
@@ -186,10 +186,9 @@ def test_a_weight_of_two_is_a_repeated_event(name):
         torch.testing.assert_close(model.score(arrays[0]), again.score(arrays[0]), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in TAGGERS if hasattr(TAGGERS.load(name), "loss")])
 def test_gradients_are_finite_and_reach_every_weight(name):
     model = build(name)
-    if not hasattr(model, "loss"):
-        pytest.skip("it has no gradients")
     model.loss(*[array[::8] for array in arrays_of(name, model)]).backward()
     for key, parameter in model.named_parameters():
         assert parameter.grad is not None, key
