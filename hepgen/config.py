@@ -54,7 +54,7 @@ __all__ = [
 def _unique(values: list[Any]) -> list[Any]:
     """Refuse repeated values: one training counted twice would look like two."""
     if len(set(values)) < len(values):
-        msg = "every one may be given only once"
+        msg = "every value may be given only once"
         raise ValueError(msg)
     return values
 
@@ -262,11 +262,15 @@ class Search(Strict):
     """A bump hunt in the mass spectrum that cuts on the taggers leave."""
 
     mass: Name = Field("mjj", description="the spectrum's observable")
-    taggers: list[Name] = Field(min_length=1, description="models and cuts of the tagging block")
-    efficiencies: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+    taggers: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        min_length=1, description="models and cuts of the tagging block"
+    )
+    efficiencies: Annotated[list[Annotated[float, Field(gt=0, le=1)]], AfterValidator(_unique)] = Field(
         [1.0, 0.1, 0.01], min_length=1, description="shares of the events that the cuts keep"
     )
-    injected: list[NonNegativeInt] = Field([0, 50, 100], min_length=1, description="signal events before the cut")
+    injected: Annotated[list[NonNegativeInt], AfterValidator(_unique)] = Field(
+        [0, 50, 100], min_length=1, description="signal events before the cut"
+    )
     bins: PositiveInt = 40
     range: tuple[float, float] | None = Field(
         None, description="of the spectrum [GeV]; without it where the background falls smoothly"
@@ -534,11 +538,6 @@ def _check_search(config: Config, block: Search) -> None:
     if block.range and not block.range[0] < block.range[1]:
         msg = f"search.range: {list(block.range)} is not a lower and an upper edge"
         raise HepgenError(msg)
-    for key in ("taggers", "efficiencies", "injected"):
-        values = getattr(block, key)
-        if len(set(values)) < len(values):
-            msg = f"search.{key}: every value may be given only once (found {values})"
-            raise HepgenError(msg)
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:

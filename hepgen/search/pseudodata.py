@@ -12,6 +12,7 @@ from hepgen.provenance import seed_for
 from hepgen.storage import open_h5
 from hepgen.table import Table
 from hepgen.tagging.dataset import held_out_samples, load
+from hepgen.tagging.results import cut_scores
 from hepgen.tagging.score import KIND
 
 __all__ = ["MIN_TEMPLATE", "Events", "Selected", "inject", "load_events", "roles_of", "select"]
@@ -61,9 +62,7 @@ def load_events(config: Config, paths: dict[str, list[Path]], score_files: list[
         msg = "search: the events are weighted, but a search counts events; leave the weights out"
         raise HepgenError(msg)
     found = _scores_of_models(config, score_files, len(table))
-    for name, cut in cuts.items():
-        values = table.columns[cut.observable].astype(np.float64)
-        found[name] = (values if cut.signal == "high" else -values)[None]
+    found |= {name: cut_scores(cut, table) for name, cut in cuts.items()}
     events = Events(table.columns[block.mass].astype(np.float64), {name: found[name] for name in block.taggers})
     _refuse_constant(events)
     return _of_label(config, table, events, 0), _of_label(config, table, events, 1)

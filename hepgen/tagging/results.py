@@ -16,7 +16,7 @@ from hepgen.tagging.figures import inputs_of, with_codes
 from hepgen.tagging.score import KIND
 from hepgen.tagging.scorers import Scorer
 
-__all__ = ["Results", "read_results", "scorers_of"]
+__all__ = ["Results", "cut_scores", "read_results", "scorers_of"]
 
 
 @dataclass
@@ -101,12 +101,13 @@ def scorers_of(config: Config, results: dict[str, Results], table: Table) -> lis
             called = f"{name} ({kind})" if number else name
             exchanged = entry.normal == "signal" and not result.supervised
             scorers.append(Scorer(called, role, scores, inputs_of(entry), number == 0, scanned, exchanged))
-    scorers += [Scorer(name, "cut", _cut(cut, table)) for name, cut in tagging.cuts.items()]
+    scorers += [Scorer(name, "cut", cut_scores(cut, table)) for name, cut in tagging.cuts.items()]
     samples = tested_samples(config)
     external = {name: read_scores(name, path, samples, table) for name, path in tagging.external.items()}
     return scorers + [Scorer(name, "external", scores) for name, scores in external.items()]
 
 
-def _cut(cut: Cut, table: Table) -> np.ndarray:
+def cut_scores(cut: Cut, table: Table) -> np.ndarray:
+    """A single observable as a score, higher for more anomalous events, shape (1, n)."""
     values = table.columns[cut.observable].astype(np.float64)[None]
     return values if cut.signal == "high" else -values
