@@ -40,7 +40,8 @@ def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Pat
     main, *others = _populations(config, table)
     measured: list[Measured] = []
     metrics: list[Metric] = []
-    for population, members in ((main, _usual(scorers)), (main.exchanged(), [s for s in scorers if s.exchanged])):
+    inverse = [scorer for scorer in scorers if scorer.exchanged]
+    for population, members in ((main, _usual(scorers)), (main.exchanged(), inverse)):
         for one, records in separation(population, members):
             measured.append(one)
             metrics += records
@@ -50,7 +51,6 @@ def evaluate(config: Config, paths: dict[str, list[Path]], score_files: list[Pat
         metrics += [metric for _, records in separation(population, shown) for metric in records]
     random: dict[str, RandomCuts] = {}
     for name in profiled(config):
-        inverse = [scorer for scorer in scorers if scorer.exchanged]
         random[name], records = sculpting(main, _usual(scorers), name, table.columns[name])
         metrics += records
         if inverse:
