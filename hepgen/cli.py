@@ -96,7 +96,7 @@ def fetch(
 
 
 @app.command(rich_help_panel="Stages of a run")
-def sample(
+def ingest(
     config: ConfigFile,
     name: Sample,
     chunk: Annotated[int, typer.Argument(metavar="CHUNK", help="Which chunk of the sample, from 0.")],
@@ -171,7 +171,7 @@ def generation_train(
     from hepgen.generation.train import train
 
     settings = _load(config, "generation")
-    train(settings, model, seed, _tables(files)[settings.generation.sample], output, device)
+    train(settings, model, seed, _tables(files), output, device)
 
 
 @generation.command("sample")
@@ -189,8 +189,7 @@ def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> Non
 
     settings = _load(config, "generation")
     timings = [file for file in files if file.suffix == ".tsv"]
-    tables = _tables(files)[settings.generation.sample]
-    evaluate(settings, tables, _of_kind(files, "generated"), output, timings)
+    evaluate(settings, _tables(files), _of_kind(files, "generated"), output, timings)
 
 
 @unfolding.command("unfold")

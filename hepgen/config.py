@@ -34,6 +34,7 @@ __all__ = [
     "Cut",
     "Decorrelation",
     "Generation",
+    "Generator",
     "Images",
     "JetDefinition",
     "Model",
@@ -225,16 +226,34 @@ class Tagging(Strict):
         return points
 
 
-class Generation(Strict):
-    """Fast event generation: learn a sample's observables, draw new events, compare with held-out truth."""
+class Generator(Model):
+    """A generator: what it makes of an event, and what it is told of it."""
 
-    sample: Name
+    inputs: Literal["features", "images", "constituents"] = Field(
+        "features", description="the block's features, or the leading jet's image or constituents"
+    )
+    conditions: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        [], description="observables that are given for every event to make, e.g. mjj or label"
+    )
+    reweighting: Literal["gradient_boosting", "mlp_classifier"] | None = Field(
+        None, description="classifier whose odds for truth become the weights of the generated events"
+    )
+
+
+class Generation(Strict):
+    """Fast event generation: learn a sample's events, draw new ones, compare with held-out truth."""
+
+    samples: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        min_length=1, description="samples to learn, together"
+    )
     features: list[Name] = Field(min_length=1, description="the observables that are learnt")
+    images: Images = Images(pixels=25)
+    constituents: Constituents = Constituents()
     seeds: Seeds = [1, 2, 3]
     test_fraction: Fraction = 0.5
     validation_fraction: Fraction = 0.1
     events: PositiveInt = Field(50_000, description="events to generate for each model and seed")
-    models: dict[Name, Model]
+    models: dict[Name, Generator]
 
 
 class UnfoldingMethod(Strict):
@@ -416,10 +435,7 @@ def _check_references(config: Config) -> None:
     if config.search:
         _check_search(config, config.search)
     if config.generation:
-        _check_samples(config, "generation.sample", [config.generation.sample])
-        _check_observables(config, "generation.features", config.generation.features, [config.generation.sample])
-        for name, model in config.generation.models.items():
-            _check_model(f"generation.models.{name}", model.type, model.settings, GENERATORS)
+        _check_generation(config, config.generation)
     if config.unfolding:
         _check_unfolding(config, config.unfolding)
 
@@ -538,6 +554,20 @@ def _check_search(config: Config, block: Search) -> None:
     if block.range and not block.range[0] < block.range[1]:
         msg = f"search.range: {list(block.range)} is not a lower and an upper edge"
         raise HepgenError(msg)
+
+
+def _check_generation(config: Config, block: Generation) -> None:
+    _check_samples(config, "generation.samples", block.samples)
+    _check_observables(config, "generation.features", block.features, block.samples)
+    for name, model in block.models.items():
+        where = f"generation.models.{name}"
+        _check_model(where, model.type, model.settings, GENERATORS)
+        known = {column for sample in block.samples for column in config.columns_of(sample)} | {"label"}
+        for condition in model.conditions:
+            _known(f"{where}.conditions", "observable", condition, known)
+            if model.inputs == "features" and condition in block.features:
+                msg = f"{where}.conditions: {condition} is a feature too: it is either given or made"
+                raise HepgenError(msg)
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:

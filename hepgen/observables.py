@@ -282,6 +282,13 @@ def _deta_jj(jets: "Jets") -> np.ndarray:
     return np.abs(jets.eta[:, 0] - jets.eta[:, 1])
 
 
+@event_observable("dr_jj", r"$\Delta R_{jj}$", ranges=((0, 6),), support=POSITIVE, needs=())
+def _dr_jj(jets: "Jets") -> np.ndarray:
+    """√(Δη² + Δφ²), with Δφ in (−π, π]."""
+    dphi = np.abs(jets.phi[:, 1] - jets.phi[:, 0])
+    return np.hypot(jets.eta[:, 0] - jets.eta[:, 1], np.minimum(dphi, 2 * math.pi - dphi))
+
+
 @event_observable(
     "dphi_jj", r"$\Delta\phi_{jj}$", ranges=((math.pi - 1, math.pi + 1),), support=(0, 2 * math.pi), needs=()
 )

@@ -77,7 +77,9 @@ def _search(config: Config, _: str) -> dict[str, Any]:
 
 def _generator(config: Config, name: str) -> dict[str, Any]:
     entry = look_up("entry of generation.models", name, config.generation.models)
-    return {"model": entry, **_pick(config, "generation", without=["events"])}
+    unseen = {"events", "images", "constituents"} - {entry.inputs}
+    unseen |= {"features"} if entry.inputs != "features" else set()
+    return {"model": entry, **_pick(config, "generation", without=unseen)}
 
 
 def _method(config: Config, name: str) -> dict[str, Any]:
@@ -98,7 +100,7 @@ def _sample(config: Config, name: str) -> dict[str, Any]:
 
 
 _CARDS = {
-    "sample": _sample,
+    "ingest": _sample,
     "observe": lambda c, s: {"jets": c.jets_of(s), "rows": _rows(c.samples[s])},
     "tagging_train": _tagger,
     "tagging_score": _scores,
@@ -116,7 +118,7 @@ _CARDS = {
 }
 
 _STAGE_MODULES = {
-    "sample": "hepgen.sources.produce",
+    "ingest": "hepgen.sources.produce",
     "observe": "hepgen.observables",
     "overview": "hepgen.overview.evaluate",
     "plot": "hepgen.plots.draw",
@@ -129,7 +131,7 @@ _STAGE_MODULES = {
 def _modules(config: Config, stage: str, name: str) -> list[str]:
     """The stage's own module and, where it uses a plug-in, the plug-in's."""
     modules = [_STAGE_MODULES.get(stage, f"hepgen.{stage.replace('_', '.')}")]
-    if stage == "sample":
+    if stage == "ingest":
         modules.append(SOURCES.target(config.samples[name].source)[0])
     elif stage == "observe":
         modules.append("hepgen.ready_jets" if config.samples[name].has_jets else "hepgen.jets")

@@ -1,12 +1,16 @@
 """Invertible scalers of observables that know their log-Jacobian."""
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["SCALERS", "MinMax", "Scale", "Scaler", "Standard", "Support", "Unit"]
+if TYPE_CHECKING:
+    from hepgen.training import Indexable
+
+__all__ = ["SCALERS", "MinMax", "Scale", "Scaler", "Standard", "Support", "Unit", "scaled"]
 
 
 class Scaler(nn.Module):
@@ -43,7 +47,7 @@ class Standard(Scaler):
     def fit(self, x: Tensor) -> "Standard":
         x = x.double()
         self.shift.copy_(x.mean(0))
-        self.scale.copy_(_nonzero(x.std(0, correction=0)))
+        self.scale.copy_(_nonzero((x - self.shift).square().mean(0).sqrt()))
         return self
 
 
@@ -152,3 +156,22 @@ def _nonzero(scale: Tensor) -> Tensor:
 
 
 SCALERS = {"standard": Standard, "scale": Scale, "unit": Unit}
+
+
+def scaled(inputs: "Indexable", scaler: Scaler) -> "Indexable":
+    """Network inputs: a tensor at once, anything else when it is asked for."""
+    return scaler(inputs) if isinstance(inputs, Tensor) else _Lazy(inputs, scaler)
+
+
+class _Lazy:
+    """Rows that are made and scaled when they are indexed."""
+
+    def __init__(self, rows: "Indexable", scaler: Scaler) -> None:
+        self.rows = rows
+        self.scaler = scaler
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        return self.scaler(self.rows[index])

@@ -42,6 +42,41 @@ class Table:
         truth = {name: values[which] for name, values in self.truth.items()}
         return Table(columns, truth, tuple(jet[which] for jet in self.constituents))
 
+    @staticmethod
+    def concatenate(tables: Sequence["Table"]) -> "Table":
+        """One table after the other; all have the same columns."""
+        first = tables[0]
+        return Table(
+            {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
+            {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
+            tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
+        )
+
+    def leading_jets(self, where: str, number: int) -> ak.Array:
+        """Constituents of the leading jets of all events, then of the subleading ones, and so on.
+
+        Args:
+            where: What the events are, for the message.
+            number: How many jets of each event.
+
+        Raises:
+            HepgenError: if the events do not keep as many jets, or a jet is empty or not finite.
+        """
+        if len(self.constituents) < number:
+            msg = f"{where}: the {number} leading jets are looked into; these events keep {len(self.constituents)}"
+            raise HepgenError(f"{msg}; set jets.<name>.number to {number}")
+        jets = ak.concatenate(self.constituents[:number])
+        flat = ak.flatten(jets)
+        broken = sum(int(np.count_nonzero(~np.isfinite(ak.to_numpy(flat[name])))) for name in ("pt", "eta", "phi"))
+        if broken:
+            msg = f"{where}: {broken} values of the jets' constituents are not finite; make the events again"
+            raise HepgenError(msg)
+        empty = int(ak.sum(ak.sum(jets.pt, axis=1) <= 0))
+        if empty:
+            msg = f"{where}: {empty} of {len(jets)} jets have no constituents, so that there is nothing to look into"
+            raise HepgenError(f"{msg}; raise jets.<name>.pt_min, or read events that keep their particles")
+        return jets
+
     def passed(self, level: str = "columns") -> np.ndarray:
         """Which events have their jets at a level (``columns`` or ``truth``), shape (n,)."""
         everything = np.ones(len(self), dtype=bool)
@@ -117,11 +152,7 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unse
         if (table.columns.keys(), table.truth.keys()) != (first.columns.keys(), first.truth.keys()):
             msg = f"{path}: its columns differ from those of {paths[0]}; was one made with other settings?"
             raise HepgenError(msg)
-    joined = Table(
-        {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
-        {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
-        tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
-    )
+    joined = Table.concatenate(tables)
     _refuse_repeated(joined, [(str(path), len(table)) for path, table in zip(paths, tables, strict=True)])
     seen = joined.passed()
     return joined if unseen or seen.all() else joined[seen]

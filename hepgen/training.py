@@ -210,6 +210,8 @@ def train(
         if getattr(settings, key):
             msg = f"{name}: training.{key} is for one network; this training has two that compete; leave it out"
             raise HepgenError(msg)
+    device = next(model.parameters()).device
+    data, validation = _resident(data, device), _resident(validation, device)
     steps = math.ceil(events / settings.batch_size)
     step = method(model, settings, steps * settings.epochs)
     state = _State(step, History(), checkpoint, card)
@@ -247,7 +249,7 @@ def _epoch(
     torch.manual_seed((seed << 20) + epoch)
     device = next(step.model.parameters()).device
     step.model.train()
-    order = torch.randperm(len(data[0]))
+    order = torch.randperm(len(data[0])).to(_place(data))
     losses = [step.update(*_batch(data, index, device)) * len(index) for index in order.split(settings.batch_size)]
     state.history.train.append(float(torch.stack(losses).sum()) / len(order))
     if not validation:
@@ -255,13 +257,24 @@ def _epoch(
     step.model.eval()
     total = 0.0
     with torch.no_grad():
-        for index in torch.arange(len(validation[0])).split(4 * settings.batch_size):
+        for index in torch.arange(len(validation[0]), device=_place(validation)).split(4 * settings.batch_size):
             loss = step.validate(*_batch(validation, index, device))
             if loss is None:
                 return
             total += float(loss) * len(index)
     state.history.validation.append(total / len(validation[0]))
     state.keep_if_best(epoch)
+
+
+def _resident(data: Sequence[Indexable], device: torch.device) -> list[Indexable]:
+    """The same arrays, on the device where all of them are tensors."""
+    whole = all(isinstance(array, Tensor) for array in data)
+    return [array.to(device) for array in data] if whole else list(data)
+
+
+def _place(data: Sequence[Indexable]) -> torch.device:
+    """Where the arrays are indexed."""
+    return data[0].device if all(isinstance(array, Tensor) for array in data) else torch.device("cpu")
 
 
 def _batch(data: Sequence[Indexable], index: Tensor, device: torch.device) -> list[Tensor]:

@@ -45,7 +45,7 @@ def listed(text):
 
 def test_help_reads_like_a_table_of_contents():
     before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "summary"]
-    stages = ["sample", "observe", "overview", "search", "tagging", "generation", "unfolding"]
+    stages = ["ingest", "observe", "overview", "search", "tagging", "generation", "unfolding"]
     assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
     assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate", "split"]
     assert listed(hepgen("generation", "--help").stdout) == ["train", "sample", "evaluate"]
@@ -85,25 +85,25 @@ def test_a_bad_input_file_is_one_error_and_leaves_nothing(config, tmp_path, cont
     if content is not None:
         (tmp_path / "table.csv").write_text(content)
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert message in failed(hepgen("sample", config, "mine", 0, "--output", tmp_path / "out.h5"))
+    assert message in failed(hepgen("ingest", config, "mine", 0, "--output", tmp_path / "out.h5"))
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_an_output_that_cannot_be_written_is_one_error(config, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    assert "cannot write" in failed(hepgen("sample", config, "mine", 0, "--output", "/proc/out.h5"))
+    assert "cannot write" in failed(hepgen("ingest", config, "mine", 0, "--output", "/proc/out.h5"))
 
 
 def test_an_input_of_the_wrong_kind_is_one_error(config, tmp_path):
     (tmp_path / "table.csv").write_text("a,b\n1,2\n3,5\n")
-    hepgen("sample", config, "mine", 0, "--output", tmp_path / "table.h5")
+    hepgen("ingest", config, "mine", 0, "--output", tmp_path / "table.h5")
     result = hepgen("tagging", "score", config, tmp_path / "table.h5", tmp_path / "table.h5", "-o", tmp_path / "s.h5")
     assert "not a readable model file" in failed(result)
 
 
 def test_an_unknown_sample_is_one_error(config, tmp_path):
     assert "unknown sample 'mien' (did you mean 'mine'?)" in failed(
-        hepgen("sample", config, "mien", 0, "--output", tmp_path / "out.h5")
+        hepgen("ingest", config, "mien", 0, "--output", tmp_path / "out.h5")
     )
 
 

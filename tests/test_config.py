@@ -56,7 +56,7 @@ def test_every_configuration_in_the_project_is_valid(path):
             {"latent": 2},
             r"tagging\.models\.pca: unknown setting of tagger 'pca' 'latent'",
         ),
-        ("generation.sample", "qdc", r"generation\.sample: unknown sample 'qdc'"),
+        ("generation.samples", ["qdc"], r"generation\.samples: unknown sample 'qdc'"),
         ("unfolding.data", "nature", r"unfolding\.data: unknown sample 'nature'"),
         ("unfolding.methods.omnifold.classifier", "mpl", r"unfolding\.methods\.omnifold: unknown classifier 'mpl'"),
         (

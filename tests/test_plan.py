@@ -12,7 +12,7 @@ from hepgen.errors import HepgenError
 
 EMBEDDED = yaml.safe_load((Path(__file__).parents[1] / "config/config.yaml").read_text())
 STAGES = [
-    ("sample", "qcd"), ("observe", "qcd"),
+    ("ingest", "qcd"), ("observe", "qcd"),
     ("tagging_train", "pca"), ("tagging_train", "cnn_ae"), ("tagging_score", "pca"), ("tagging_evaluate", ""),
     ("generation_train", "rqs_flow"), ("generation_sample", "rqs_flow"), ("generation_evaluate", ""),
     ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"), ("unfolding_evaluate", ""),
@@ -35,7 +35,7 @@ def changed(change):
 @pytest.mark.parametrize(
     ("change", "stages"),
     [
-        (lambda c: c["samples"]["qcd"].update(events=7), {"sample:qcd"}),
+        (lambda c: c["samples"]["qcd"].update(events=7), {"ingest:qcd"}),
         (lambda c: c["samples"]["wprime"].update(events=7), set()),
         (lambda c: c["jets"]["dijet"].update(radius=0.8), {"observe:qcd"}),
         (lambda c: c["tagging"]["images"].update(width=3), {"tagging_train:cnn_ae", "tagging_evaluate"}),

@@ -35,7 +35,7 @@ def project(tmp_path):
         content |= {**entry, "plugins": content["plugins"] + entry["plugins"]}
     content["tagging"] |= {"samples": ["toys"], "seeds": [1]}
     flow = {"type": "rqs_flow", "settings": {"layers": 2, "hidden": 8}, "training": {"epochs": 1}}
-    content["generation"] |= {"sample": "toys", "seeds": [1], "events": 50, "models": {"flow": flow}}
+    content["generation"] |= {"samples": ["toys"], "seeds": [1], "events": 50, "models": {"flow": flow}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     return tmp_path
 
@@ -56,7 +56,7 @@ def test_each_example_is_short(name):
 def test_source_observable_and_model_work_together(project):
     tables = []
     for chunk in range(2):
-        hepgen(project, "sample", "config.yaml", "toys", chunk, "-o", f"events{chunk}.h5")
+        hepgen(project, "ingest", "config.yaml", "toys", chunk, "-o", f"events{chunk}.h5")
         hepgen(project, "observe", "config.yaml", "toys", f"events{chunk}.h5", "-o", f"table{chunk}.h5")
         tables.append(project / f"table{chunk}.h5")
     table = read_tables(tables)

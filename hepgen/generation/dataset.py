@@ -1,68 +1,121 @@
 """The events that generators learn from and are held against: one split for all models and seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from hepgen.config import Generation
+from hepgen.config import Config, Generation, Generator
+from hepgen.constituents import JetConstituents
 from hepgen.errors import HepgenError
+from hepgen.images import JetImages
 from hepgen.provenance import seed_for
-from hepgen.table import read_tables
+from hepgen.table import Table, read_tables
+from hepgen.training import Indexable
 
-__all__ = ["Split", "derive", "derived_names", "read_split"]
+__all__ = ["Part", "conditions", "derive", "derived_names", "inputs", "read_split", "shape_of", "title"]
 
+Part = Literal["train", "validation", "test"]
 KINEMATICS = ("pt_j1", "eta_j1", "mass_j1", "pt_j2", "eta_j2", "dphi_jj", "mass_j2")
-DERIVED = ("mjj", "deta_jj")
+DERIVED = ("mjj", "deta_jj", "dr_jj")
 
 
-class Split(NamedTuple):
-    """Features of the events in each part, shape (n, features), float64."""
+def read_split(config: Config, paths: dict[str, list[Path]], models: Iterable[str]) -> dict[Part, Table]:
+    """Read what the named models need of the samples' events, and split these at random.
 
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
-def read_split(generation: Generation, seed: int, paths: Sequence[str | Path]) -> Split:
-    """Read a sample's features and split its events at random.
+    The split depends on the config's seed and on each sample's name and size only. Every part keeps the features and
+    conditions, ``weight`` (1 where there is none) and, for models of jets, the constituents of the leading jet.
 
     Args:
-        generation: The config's block.
-        seed: The config's seed; with the sample's name it alone decides where an event goes.
-        paths: Observables of all chunks of the sample, in order.
+        config: The run.
+        paths: Observables of all chunks of each sample, in order.
+        models: Entries of ``generation.models``.
 
     Raises:
-        HepgenError: if a feature is unknown, constant or not finite, the events are weighted, or too few.
+        HepgenError: if a column is missing, constant or not finite, a weight is unusable, or events are too few.
     """
-    table = read_tables(paths)
-    if "weight" in table.columns:
-        msg = f"generation.sample: {generation.sample!r} has weighted events; unweight it, generators learn counts"
-        raise HepgenError(msg)
-    x = table.matrix(generation.features)
-    _check(x, generation)
-    order = np.random.default_rng(seed_for(seed, generation.sample, "split")).permutation(len(x))
-    test = round(len(x) * generation.test_fraction)
-    validation = test + round((len(x) - test) * generation.validation_fraction)
-    return Split(x[order[validation:]], x[order[test:validation]], x[order[:test]])
+    block = config.generation
+    entries = [block.models[name] for name in models]
+    jets = any(entry.inputs != "features" for entry in entries)
+    names = list(dict.fromkeys([*block.features, *(name for entry in entries for name in entry.conditions)]))
+    parts: dict[Part, list[Table]] = {"train": [], "validation": [], "test": []}
+    for sample in block.samples:
+        table = _prune(sample, read_tables(paths[sample], constituents=jets), names, jets)
+        order = np.random.default_rng(seed_for(config.seed, sample, "split")).permutation(len(table))
+        held_out = round(len(table) * block.test_fraction)
+        validation = held_out + round((len(table) - held_out) * block.validation_fraction)
+        for part, rows in zip(("test", "validation", "train"), np.split(order, [held_out, validation]), strict=True):
+            parts[part].append(table[rows])
+    joined = {part: _shuffled(config, part, tables) for part, tables in parts.items()}
+    for name in names:
+        _check(block, name, np.concatenate([table.columns[name] for table in joined.values()]))
+    return joined
 
 
-def _check(x: np.ndarray, generation: Generation) -> None:
-    """Raise `HepgenError` for events that no density can be learnt from."""
-    where = f"generation.features of sample {generation.sample!r}"
-    needed = 10 * x.shape[1]
-    if len(x) < needed:
-        msg = f"{where}: {len(x)} events are too few to learn {x.shape[1]} features; at least {needed} are needed"
+def title(block: Generation) -> str:
+    """What the samples are called together."""
+    return "+".join(block.samples)
+
+
+def shape_of(block: Generation, entry: Generator) -> tuple[int, ...]:
+    """The shape of one event as a generator makes it."""
+    if entry.inputs == "images":
+        return (1, block.images.pixels, block.images.pixels)
+    return (block.constituents.number, 3) if entry.inputs == "constituents" else (len(block.features),)
+
+
+def inputs(block: Generation, entry: Generator, table: Table) -> Indexable:
+    """What a generator learns: features of shape (n, d), or the leading jets' images or constituents."""
+    if entry.inputs == "images":
+        return JetImages(table.constituents[0], block.images)
+    if entry.inputs == "constituents":
+        return JetConstituents(table.constituents[0], block.constituents)
+    return torch.from_numpy(table.matrix(block.features))
+
+
+def conditions(entry: Generator, table: Table) -> Tensor:
+    """What a generator is told, shape (n, conditions), float64."""
+    return torch.from_numpy(table.matrix(entry.conditions)) if entry.conditions else torch.empty(len(table), 0).double()
+
+
+def _prune(sample: str, table: Table, names: Sequence[str], jets: bool) -> Table:
+    """The named columns with the weight, and the leading jets where they are needed."""
+    where = f"generation: sample {sample!r}"
+    try:
+        columns = dict(zip(names, table.matrix(names).T, strict=True))
+    except HepgenError as error:
+        msg = f"{where}: {error}"
+        raise HepgenError(msg) from error
+    columns["weight"] = table.weights(where)
+    return Table(columns, {}, (table.leading_jets(where, 1),) if jets else ())
+
+
+def _shuffled(config: Config, part: str, tables: Sequence[Table]) -> Table:
+    """One table of several, its events in random order so that any of its slices is like the whole."""
+    if len(tables) == 1:
+        return tables[0]
+    joined = Table.concatenate(tables)
+    order = np.random.default_rng(seed_for(config.seed, "generation", part)).permutation(len(joined))
+    return joined[order]
+
+
+def _check(block: Generation, name: str, values: np.ndarray) -> None:
+    """Raise `HepgenError` for a column that no density can be learnt from."""
+    where = f"generation.{'features' if name in block.features else 'conditions'} of {title(block)!r}"
+    needed = 10 * len(block.features)
+    if len(values) < needed:
+        msg = f"{where}: {len(values)} events are too few to learn {len(block.features)} features"
+        raise HepgenError(f"{msg}; at least {needed} are needed")
+    bad = ~np.isfinite(values)
+    if bad.any():
+        msg = f"{where}: {bad.sum()} of {len(values)} values of {name} are not finite; leave out these events"
         raise HepgenError(msg)
-    for name, values in zip(generation.features, x.T, strict=True):
-        bad = ~np.isfinite(values)
-        if bad.any():
-            msg = f"{where}: {bad.sum()} of {len(values)} values of {name} are not finite; leave out these events"
-            raise HepgenError(msg)
-        if np.ptp(values) == 0:
-            msg = f"{where}: {name} is {values[0]:g} in every event; leave it out, there is nothing to learn"
-            raise HepgenError(msg)
+    if np.ptp(values) == 0:
+        msg = f"{where}: {name} is {values[0]:g} in every event; leave it out, there is nothing to learn"
+        raise HepgenError(msg)
 
 
 def derived_names(features: Sequence[str]) -> list[str]:
@@ -73,8 +126,8 @@ def derived_names(features: Sequence[str]) -> list[str]:
 def derive(x: np.ndarray, features: Sequence[str]) -> np.ndarray:
     """The derived observables of events, shape (n, len(derived_names(features))).
 
-    Both are computed from the two jets' features in the same way for truth and generated events: the
-    invariant mass mjj [GeV] of the massive jets, and |η1 − η2|.
+    All are computed from the two jets' features in the same way for truth and generated events: the invariant mass
+    mjj [GeV] of the massive jets, |η1 − η2|, and their distance ΔR in η and φ.
 
     Args:
         x: Features of shape (n, len(features)); GeV and radians.
@@ -90,5 +143,9 @@ def derive(x: np.ndarray, features: Sequence[str]) -> np.ndarray:
         vector.array({"pt": column[f"pt_{j}"], "eta": column[f"eta_{j}"], "phi": phi, "mass": column[f"mass_{j}"]})
         for j, phi in (("j1", np.zeros(len(x))), ("j2", column["dphi_jj"]))
     )
-    values = {"mjj": (first + second).mass, "deta_jj": np.abs(column["eta_j1"] - column["eta_j2"])}
+    values = {
+        "mjj": (first + second).mass,
+        "deta_jj": np.abs(column["eta_j1"] - column["eta_j2"]),
+        "dr_jj": first.deltaR(second),
+    }
     return np.stack([values[name] for name in names], axis=1)

@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 
 from hepgen.config import Config, Generation
 from hepgen.errors import HepgenError
-from hepgen.generation.dataset import derive, derived_names, read_split
+from hepgen.generation.dataset import derive, derived_names, read_split, title
 from hepgen.generation.figures import make_figures
 from hepgen.generation.sample import Generated, read_generated
 from hepgen.metrics.histograms import Counts, chi2, count
@@ -106,7 +106,7 @@ def _edges(name: str, values: np.ndarray) -> np.ndarray:
 
 def evaluate(
     config: Config,
-    paths: Sequence[Path],
+    paths: dict[str, list[Path]],
     generated: Sequence[Path],
     output: Path,
     simulation_benchmarks: Sequence[Path] = (),
@@ -118,7 +118,7 @@ def evaluate(
 
     Args:
         config: The run.
-        paths: Observables of all chunks of the sample, in order.
+        paths: Observables of all chunks of each sample, in order.
         generated: Events of all models and seeds.
         output: Folder for ``metrics.json`` and ``figures/``.
         simulation_benchmarks: Snakemake's benchmark files of the jobs that simulated the whole sample;
@@ -128,19 +128,20 @@ def evaluate(
         HepgenError: if generated events of a model are missing or have other features.
     """
     generation = config.generation
-    split = read_split(generation, config.seed, paths)
+    parts = read_split(config, paths, generation.models)
+    held_out, learnt = (parts[part].matrix(generation.features) for part in ("test", "train"))
     drawn = _by_model(generation, read_generated(generated))
     features = generation.features
-    size = min(len(split.test) // 2, *(len(g.table) for entries in drawn.values() for g in entries))
-    seed = seed_for(config.seed, generation.sample, "evaluate")
-    truth = Truth(_observables(split.test[:size], features), [*features, *derived_names(features)])
-    shuffled = np.random.default_rng(seed).permuted(split.train[np.arange(size) % len(split.train)], axis=0)
+    size = min(len(held_out) // 2, *(len(g.table) for entries in drawn.values() for g in entries))
+    seed = seed_for(config.seed, title(generation), "evaluate")
+    truth = Truth(_observables(held_out[:size], features), [*features, *derived_names(features)])
+    shuffled = np.random.default_rng(seed).permuted(learnt[np.arange(size) % len(learnt)], axis=0)
     rates = {model: [len(g.table) / g.seconds for g in entries] for model, entries in drawn.items()}
     results = Results(
         generation,
         [*features, *derived_names(features)],
         truth,
-        null=truth.compare(_observables(split.test[size : 2 * size], features), seed),
+        null=truth.compare(_observables(held_out[size : 2 * size], features), seed),
         baseline=truth.compare(_observables(shuffled, features), seed),
         models={
             model: _average(
@@ -151,8 +152,7 @@ def evaluate(
         rates=rates | simulation_rate(config, simulation_benchmarks),
         histories={model: {g.seed: g.history for g in entries} for model, entries in drawn.items()},
     )
-    simulated = getattr(config.samples[generation.sample], "events", None)
-    write_metrics(output / "metrics.json", _metrics(results) + _speed_metrics(results, simulated))
+    write_metrics(output / "metrics.json", _metrics(results) + _speed_metrics(results, simulated_events(config)))
     for name, figure in make_figures(results).items():
         write_figure(output / "figures" / f"{name}.json", figure)
 
@@ -212,10 +212,15 @@ def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, lis
     Raises:
         HepgenError: if a file is not a Snakemake benchmark.
     """
-    entry = config.samples[config.generation.sample]
-    if not benchmarks or not isinstance(entry, PythiaSample):
-        return {}
-    return {SIMULATION: [entry.events / sum(_seconds(path) for path in benchmarks)]}
+    events = simulated_events(config)
+    return {SIMULATION: [events / sum(_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
+
+
+def simulated_events(config: Config) -> int | None:
+    """How many events were simulated here, or None where a sample comes from elsewhere."""
+    entries = [config.samples[name] for name in config.generation.samples]
+    known = all(isinstance(entry, PythiaSample) for entry in entries)
+    return sum(entry.events for entry in entries) if known else None
 
 
 def _seconds(path: Path) -> float:
@@ -264,6 +269,6 @@ def _metric(
 ) -> Metric:
     value, error = estimate
     return Metric(
-        analysis="generation", sample=results.generation.sample, model=model, metric=name, value=value,
+        analysis="generation", sample=title(results.generation), model=model, metric=name, value=value,
         low=max(value - error, 0.0), high=value + error, null=null, n=n, seeds=seeds,
     )  # fmt: skip

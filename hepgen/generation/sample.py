@@ -7,24 +7,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.generation.dataset import derive, derived_names
-from hepgen.generation.train import make_scaler
-from hepgen.models import GENERATORS
-from hepgen.models.files import load_model
+from hepgen.generation.generators import Drawn, Trained, load_generator
 from hepgen.plan import provenance
-from hepgen.provenance import seed_for
 from hepgen.storage import Columns, create_h5, open_h5
 from hepgen.table import Table
 from hepgen.training import pick_device
 
-__all__ = ["Generated", "generate", "read_generated", "sample"]
+__all__ = ["Generated", "read_generated", "sample", "tabulate"]
 
 KIND = "generated"
-BATCH = 10_000
 
 
 class Generated(NamedTuple):
@@ -56,33 +51,42 @@ def sample(config: Config, model_file: Path, output: Path, device: str = "auto")
     Raises:
         HepgenError: if the model file is damaged or makes values that are not finite.
     """
-    parts, card = load_model(model_file)
-    features = card["features"]
-    network = GENERATORS.load(card["type"])(len(features), **card["settings"])
-    network.load_state_dict(parts["network"])
-    scaler = make_scaler(network.scaler, features)
-    scaler.load_state_dict(parts["scaler"])
-    network.to(pick_device(device)).eval()
-    start = time.perf_counter()
-    x = generate(network, scaler, config.generation.events, seed_for(card["seed"], card["model"], "sample"))
-    seconds = time.perf_counter() - start
-    if not np.isfinite(x).all():
-        bad = int((~np.isfinite(x)).any(1).sum())
-        msg = f"{model_file}: {bad} of {len(x)} generated events are not finite; lower training.learning_rate"
-        raise HepgenError(msg)
-    columns = dict(zip((*features, *derived_names(features)), np.hstack([x, derive(x, features)]).T, strict=True))
-    about = {"model": card["model"], "seed": card["seed"], "seconds": seconds}
-    with create_h5(output, KIND, provenance(config, "generation_sample", card["model"])) as file:
-        Columns(file.create_group("columns")).append({name: v.astype(np.float32) for name, v in columns.items()})
+    trained = load_generator(model_file, pick_device(device))
+    card = trained.card
+    seconds = 0.0
+    with create_h5(output, KIND, provenance(config, "generation_sample", card["name"])) as file:
+        columns = Columns(file.create_group("columns"))
+        blocks = trained.blocks(config.generation.events)
+        while True:
+            start = time.perf_counter()
+            drawn = next(blocks, None)
+            seconds += time.perf_counter() - start
+            if drawn is None:
+                break
+            columns.append(tabulate(model_file, trained, drawn).columns)
+        about = {"model": card["name"], "seed": card["seed"], "seconds": seconds}
         file.attrs["generation"] = json.dumps(about)
         Columns(file.create_group("history")).append({k: np.array(v) for k, v in card["history"].items() if v})
 
 
-def generate(network: torch.nn.Module, scaler: torch.nn.Module, events: int, seed: int) -> np.ndarray:
-    """Events in GeV and radians, shape (events, features), float64, drawn in batches."""
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [min(BATCH, events - start) for start in range(0, events, BATCH)]
-    return torch.cat([scaler.inverse(network.sample(size, generator)) for size in sizes]).numpy()
+def tabulate(where: Path, trained: Trained, drawn: Drawn) -> Table:
+    """Generated events as columns in float32: features, what follows from them, and ``condition_...``.
+
+    Raises:
+        HepgenError: if values are not finite.
+    """
+    bad = ~np.isfinite(drawn.x.reshape(len(drawn.x), -1)).all(1)
+    if bad.any():
+        msg = f"{where}: {bad.sum()} of {len(bad)} generated events are not finite; lower training.learning_rate"
+        raise HepgenError(msg)
+    features = trained.block.features
+    columns = dict(
+        zip([*features, *derived_names(features)], np.hstack([drawn.x, derive(drawn.x, features)]).T, strict=True)
+    )
+    columns |= {
+        f"condition_{name}": values for name, values in zip(trained.entry.conditions, drawn.conditions.T, strict=True)
+    }
+    return Table({name: values.astype(np.float32) for name, values in columns.items()})
 
 
 def read_generated(paths: Sequence[str | Path]) -> list[Generated]:

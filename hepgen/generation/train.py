@@ -6,124 +6,89 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hepgen.config import Config
-from hepgen.errors import HepgenError
-from hepgen.generation.dataset import read_split
-from hepgen.models import GENERATORS
-from hepgen.models.files import save_model
-from hepgen.observables import describe
+from hepgen.generation.dataset import conditions, inputs, read_split
+from hepgen.generation.generators import Trained, build, save
+from hepgen.generation.scaling import make_scaler
 from hepgen.plan import provenance
-from hepgen.preprocessing import MinMax, Support
-from hepgen.provenance import digest
+from hepgen.preprocessing import Standard, scaled
+from hepgen.provenance import digest, seed_for
 from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.training import Adversarial, Descent, pick_device
 from hepgen.training import train as train_network
 
-__all__ = ["Mirrored", "make_scaler", "mirror_eta", "support", "train"]
+__all__ = ["Mirrored", "mirror_eta", "train"]
 
-# How far below the smallest pT its cut is taken to lie, in standard deviations.
-MARGIN = 1e-3
+# Conditions of training events that a model file keeps, and jets that a scaling is fitted to, at most.
+POOL, FITTED = 100_000, 20_000
 
 
-def train(config: Config, model: str, seed: int, paths: Sequence[Path], output: Path, device: str = "auto") -> None:
-    """Train a generator on a sample's training part and save it with its scaler and its history.
+def train(
+    config: Config, model: str, seed: int, paths: dict[str, list[Path]], output: Path, device: str = "auto"
+) -> None:
+    """Train a generator on the samples' training part and save it with its preprocessing and its history.
 
     Args:
         config: The run.
         model: An entry of ``generation.models``.
         seed: Fixes the weights that the network starts from and the order of its batches.
-        paths: Observables of all chunks of the sample, in order.
+        paths: Observables of all chunks of each sample, in order.
         output: Model file to write.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
         HepgenError: if the events or the settings are unfit for training.
     """
-    generation = config.generation
-    entry = look_up("entry of generation.models", model, generation.models)
-    split = read_split(generation, config.seed, paths)
+    block = config.generation
+    entry = look_up("entry of generation.models", model, block.models)
+    parts = read_split(config, paths, [model])
     torch.manual_seed(seed)
-    network = GENERATORS.load(entry.type)(len(generation.features), **entry.settings).to(pick_device(device))
-    scaler = make_scaler(network.scaler, generation.features)
-    mirror = getattr(network, "mirror_eta", False)
-    scaler.fit(torch.from_numpy(mirror_eta(split.train, generation.features) if mirror else split.train))
-    data, validation = (scaler(torch.from_numpy(part)) for part in (split.train, split.validation))
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    network = build(model, entry, block).to(pick_device(device))
+    scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions))
+    learnt = inputs(block, entry, parts["train"])
+    given = conditions(entry, parts["train"])
+    mirror = entry.inputs == "features" and getattr(network, "mirror_eta", False)
+    if isinstance(learnt, Tensor):
+        scaler.fit(mirror_eta(learnt, block.features) if mirror else learnt)
+    else:
+        scaler.fit(learnt[torch.arange(min(len(learnt), FITTED))])
+    told.fit(given)
+    data, validation = (
+        [scaled(inputs(block, entry, parts[part]), scaler), told(conditions(entry, parts[part]))]
+        for part in ("train", "validation")
+    )
+    if mirror:
+        data[0] = Mirrored(data[0], block.features)
+    weights = [parts[part].columns["weight"] for part in ("train", "validation")]
+    if any(np.ptp(weight) for weight in weights if len(weight)):
+        for arrays, weight in zip((data, validation), weights, strict=True):
+            arrays.append(torch.from_numpy(weight / weight.mean()).float())
     made_from = provenance(config, "generation_train", model)
+    checkpoint = output.with_name(f"{output.name}.checkpoint")
+    files = [path for sample in block.samples for path in paths[sample]]
     history = train_network(
         network,
-        [Mirrored(data, generation.features) if mirror else data],
-        [validation] if len(validation) else (),
+        data,
+        validation if len(validation[0]) else (),
         settings=entry.training,
         seed=seed,
         method=Adversarial if hasattr(network, "discriminator_loss") else Descent,
         checkpoint=checkpoint,
-        card=digest([made_from, seed, checksum(paths)]),
+        card=digest([made_from, seed, checksum(files)]),
         name=f"{model}, seed {seed}",
     )
-    card = {
-        "model": model, "type": entry.type, "settings": entry.settings, "seed": seed,
-        "features": generation.features, "history": asdict(history),
-    }  # fmt: skip
-    save_model(output, {"network": network, "scaler": scaler}, card, made_from)
+    card = {"name": model, "seed": seed, "history": asdict(history)}
+    trained = Trained(entry, block, network, scaler, told, _pool(given, weights[0], seed), None, card)
+    save(output, trained, made_from)
     checkpoint.unlink(missing_ok=True)
 
 
-def make_scaler(kind: str, features: Sequence[str]) -> nn.Module:
-    """The preprocessing that a generator asks for, not yet fitted.
-
-    Raises:
-        HepgenError: if it asks for an unknown one.
-    """
-    known = {"support": lambda: _FromCut(features), "minmax": lambda: MinMax(len(features))}
-    return look_up("scaler of a generator", kind, known)()
-
-
-class _FromCut(Support):
-    """`Support` of named observables, whose pT start at the selection's cut instead of at 0."""
-
-    def __init__(self, features: Sequence[str]) -> None:
-        super().__init__([describe(name).support for name in features])
-        self.features = features
-
-    def fit(self, x: Tensor) -> "_FromCut":
-        self.bounds.copy_(torch.tensor(support(self.features, x.numpy()), dtype=torch.float64).T)
-        super().fit(x)
-        return self
-
-
-def support(features: Sequence[str], x: np.ndarray) -> list[tuple[float, float]]:
-    """The (low, high) bounds of every feature, with those of pT raised to just below the smallest value.
-
-    The spectrum falls steeply from the selection's cut, an edge that is smooth in the logarithm of pT − cut.
-
-    Raises:
-        HepgenError: if more than 1 % of a feature's values lie outside its bounds; fewer, as rounding makes
-            them, are moved inside by `Support`.
-    """
-    bounds = []
-    for name, values in zip(features, x.T, strict=True):
-        low, high = describe(name).support
-        outside = np.mean((values < low) | (values > high))
-        if outside > 0.01:
-            msg = (
-                f"generation.features: {outside:.1%} of {name} lie outside its physical range {low:g} to {high:g}; "
-                "check the column's units and conventions"
-            )
-            raise HepgenError(msg)
-        if name.startswith("pt_"):
-            low = float(values.min() - MARGIN * values.std())
-        bounds.append((low, high))
-    return bounds
-
-
-def mirror_eta(x: np.ndarray, features: Sequence[str]) -> np.ndarray:
+def mirror_eta(x: Tensor, features: Sequence[str]) -> Tensor:
     """Events of shape (n, d), then the same reflected along the beam: (2n, d) with every η of the copy negated."""
-    sign = np.array([-1.0 if name.startswith("eta_") else 1.0 for name in features])
-    return np.concatenate([x, x * sign])
+    return torch.cat([x, x * _signs(features)])
 
 
 class Mirrored:
@@ -135,11 +100,25 @@ class Mirrored:
 
     def __init__(self, data: Tensor, features: Sequence[str]) -> None:
         self.data = data
-        self.sign = torch.tensor([-1.0 if name.startswith("eta_") else 1.0 for name in features])
+        self.signs = _signs(features)
 
     def __len__(self) -> int:
         return len(self.data)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         flip = torch.rand(len(index), 1) < 0.5
-        return torch.where(flip, self.data[index] * self.sign, self.data[index])
+        return torch.where(flip, self.data[index] * self.signs, self.data[index])
+
+
+def _signs(features: Sequence[str]) -> Tensor:
+    return torch.tensor([-1.0 if name.startswith("eta_") else 1.0 for name in features])
+
+
+def _pool(given: Tensor, weight: np.ndarray, seed: int) -> Tensor:
+    """Conditions of training events, drawn by their weights where these differ."""
+    if given.shape[1] == 0:
+        return given[:1]
+    rng = np.random.default_rng(seed_for(seed, "pool"))
+    share = weight / weight.sum() if np.ptp(weight) else None
+    rows = rng.choice(len(given), min(len(given), POOL), replace=share is not None, p=share)
+    return given[torch.from_numpy(rows)]

@@ -15,6 +15,21 @@ A tagger is a class whose constructor takes the shape of one event's input and, 
   the training with some of its inputs, to set buffers that scores need.
 
 tests/models/test_taggers.py holds every registered tagger to this.
+
+A generator is a torch module whose constructor takes the shape of one event, how many conditions it is told of each,
+and, keyword-only, its settings: ``Generator(shape, conditions, *, ...)``. Tensors are float32 and have one event in
+each row: x of shape (n, *shape), conditions c of shape (n, conditions), which may be 0, weights of shape (n,).
+
+- Either ``loss(x, c[, weight])``, or the modules ``generator`` and ``discriminator`` with ``discriminator_loss`` and
+  ``generator_loss`` of the same arguments; see `hepgen.training`.
+- ``noise(n, generator)``: random numbers for n events, of shape (n, k), from a generator of the CPU, so that a seed
+  means the same events on every device. ``draw(noise, c)``: the events that it makes of them, each by itself;
+  deterministic, without gradients. ``batch``: for how many events at once that is fastest on a CPU.
+- ``scaler``: the preprocessing that it wants, see `hepgen.generation.scaling.make_scaler`; ``mirror_eta``: whether
+  it wants to be trained on events reflected at random along the beam.
+- Optional: ``log_prob(x, c)``, the exact log-density of events, (n,).
+
+tests/models/test_generators.py holds every registered generator to this.
 """
 
 from hepgen.registry import Registry

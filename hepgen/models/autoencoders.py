@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hepgen.errors import HepgenError
-from hepgen.models.layers import ChannelsLast, at_least, dense, square_side
+from hepgen.models.layers import ChannelsLast, at_least, dense, square_side, weighted_mean
 from hepgen.models.reconstruction import Reconstructor
 
 __all__ = ["Autoencoder", "ConvAutoencoder", "DenseAutoencoder", "Error", "LinearAutoencoder", "code_width"]
@@ -120,7 +120,7 @@ class Autoencoder(Reconstructor):
             penalty = penalty + self._penalty(code, log_variance)
             code = code + (log_variance / 2).exp() * torch.randn_like(code)
         losses = self.error(x, self.decode(code)) + penalty
-        return losses.mean() if weight is None else (weight * losses).mean()
+        return weighted_mean(losses, weight)
 
     def corrupt(self, x: Tensor) -> Tensor:
         """Inputs with noise."""

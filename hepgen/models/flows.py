@@ -10,59 +10,59 @@ from nflows.transforms.base import Transform
 from torch import Tensor, nn
 
 from hepgen.errors import HepgenError
+from hepgen.models.layers import weighted_mean
 
 __all__ = ["Flow", "RQSCouplingFlow"]
 
-SAMPLE_BATCH = 2500
-
 
 class Flow(nn.Module):
-    """An invertible map between data and standard normal noise.
+    """An invertible map between events and standard normal noise, for given conditions.
 
-    Subclasses set `transform`, a module whose call and whose ``inverse`` take (n, features) to the pair
-    of (n, features) and the log of the Jacobian determinant, (n,).
+    Subclasses set `transform`, whose call and whose ``inverse`` take (n, features) and the conditions to the pair of
+    (n, features) and the log of the Jacobian determinant, (n,).
 
-    Attributes:
-        scaler: The preprocessing that it wants; see `hepgen.generation.train`.
-        mirror_eta: Whether it wants to be trained on events reflected at random along the beam.
+    Args:
+        shape: (features,).
+        conditions: Number of conditions, which may be 0.
     """
 
     scaler = "support"
     mirror_eta = False
+    batch = 2500
     transform: Transform
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, shape: tuple[int, ...], conditions: int) -> None:
         super().__init__()
-        self.features = features
-        self.base = StandardNormal([features])
+        (self.features,) = shape
+        self.conditions = conditions
+        self.base = StandardNormal([self.features])
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Noise of shape (n, features) that data came from, and log |∂z/∂x|, shape (n,)."""
-        return self.transform(x)
+    def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Noise of shape (n, features) that events came from, and log |∂z/∂x|, shape (n,)."""
+        return self.transform(x, self._context(c))
 
-    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Data of shape (n, features) made from noise, and log |∂x/∂z|, shape (n,)."""
-        return self.transform.inverse(z)
+    def inverse(self, z: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Events of shape (n, features) made from noise, and log |∂x/∂z|, shape (n,)."""
+        return self.transform.inverse(z, self._context(c))
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log density at points of shape (n, features), shape (n,)."""
-        z, log_jacobian = self(x)
+    def log_prob(self, x: Tensor, c: Tensor) -> Tensor:
+        """Log density of events of shape (n, features) under conditions (n, conditions), shape (n,)."""
+        z, log_jacobian = self(x, c)
         return self.base.log_prob(z) + log_jacobian
 
-    def loss(self, x: Tensor) -> Tensor:
-        """Mean negative log-likelihood, a scalar."""
-        return -self.log_prob(x).mean()
+    def loss(self, x: Tensor, c: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Weighted mean of the negative log-likelihood, a scalar."""
+        return weighted_mean(-self.log_prob(x, c), weight)
+
+    def noise(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn(n, self.features, generator=generator)
 
     @torch.no_grad()
-    def sample(self, n: int, seed: int | torch.Generator) -> Tensor:
-        """Draw events of shape (n, features), float32, on the CPU.
+    def draw(self, noise: Tensor, c: Tensor) -> Tensor:
+        return self.inverse(noise, c)[0]
 
-        The noise is drawn on the CPU on every device, so that a seed means the same events everywhere.
-        """
-        generator = seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed)
-        device = next(self.parameters()).device
-        noise = torch.randn(n, self.features, generator=generator)
-        return torch.cat([self.inverse(z.to(device))[0].cpu() for z in noise.split(SAMPLE_BATCH)])
+    def _context(self, c: Tensor) -> Tensor | None:
+        return c if self.conditions else None
 
 
 class RQSCouplingFlow(Flow):
@@ -72,7 +72,8 @@ class RQSCouplingFlow(Flow):
     by its complement: 2 ⌈log₂ features⌉ layers make every feature depend on every other.
 
     Args:
-        features: Number of columns, at least 2.
+        shape: (features,), at least 2.
+        conditions: Number of conditions, which may be 0.
         layers: Coupling layers.
         bins: Bins of each spline.
         tail_bound: The splines act inside ±tail_bound and are the identity outside.
@@ -89,7 +90,8 @@ class RQSCouplingFlow(Flow):
 
     def __init__(
         self,
-        features: int,
+        shape: tuple[int, ...],
+        conditions: int,
         *,
         layers: int = 6,
         bins: int = 8,
@@ -97,18 +99,18 @@ class RQSCouplingFlow(Flow):
         hidden: int = 128,
         blocks: int = 2,
     ) -> None:
-        if features < 2:
-            msg = f"rqs_flow: a coupling flow needs at least 2 features, found {features}"
+        super().__init__(shape, conditions)
+        if self.features < 2:
+            msg = f"rqs_flow: a coupling flow needs at least 2 features, found {self.features}"
             raise HepgenError(msg)
-        super().__init__(features)
 
         def network(inputs: int, outputs: int) -> nn.Module:
-            return ResidualNet(inputs, outputs, hidden, num_blocks=blocks)
+            return ResidualNet(inputs, outputs, hidden, context_features=conditions or None, num_blocks=blocks)
 
         self.transform = CompositeTransform(
             [
                 _SplineCoupling(mask, network, num_bins=bins, tails="linear", tail_bound=tail_bound)
-                for mask in _masks(features, layers)
+                for mask in _masks(self.features, layers)
             ]
         )
         for coupling in self.transform._transforms:

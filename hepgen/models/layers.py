@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hepgen.errors import HepgenError
 
-__all__ = ["ChannelsLast", "at_least", "dense", "square_side"]
+__all__ = ["ChannelsLast", "at_least", "dense", "square_side", "weighted_mean"]
 
 
 class ChannelsLast(nn.Module):
@@ -28,6 +28,11 @@ def dense(widths: Sequence[int]) -> list[nn.Module]:
     at_least(1, hidden=widths[1:])
     layers = [layer for pair in pairwise(widths) for layer in (nn.Linear(*pair), nn.LeakyReLU(0.1))]
     return layers[:-1]
+
+
+def weighted_mean(losses: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean over events, of shape (n,), each counted by its weight, whose own mean over all events is 1."""
+    return losses.mean() if weight is None else (losses * weight).mean()
 
 
 def square_side(name: str, shape: tuple[int, ...], divisor: int) -> int:

@@ -47,7 +47,7 @@ def produce(config: Config, sample: str, chunk: int, output: Path, planned_bytes
     write = write_table if entry.is_table else write_events
     # Two samples of the same process and settings must not be the same events.
     batches = _batches(entry, chunk, seed_for(config.seed, sample))
-    return write(output, batches, provenance(config, "sample", sample, inputs=inputs))
+    return write(output, batches, provenance(config, "ingest", sample, inputs=inputs))
 
 
 def _batches(entry: Sample, chunk: int, seed: int) -> Iterator[Events | Table]:

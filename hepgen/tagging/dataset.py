@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import awkward as ak
 import numpy as np
 import torch
-from torch import Tensor
 
 from hepgen.config import Config, Tagger
 from hepgen.constituents import JetConstituents
@@ -18,7 +16,7 @@ from hepgen.provenance import seed_for
 from hepgen.table import Table, read_tables
 from hepgen.training import Indexable
 
-__all__ = ["LEADING", "columns_of", "held_out_samples", "load", "make_scaler", "raw_inputs", "scaled", "split"]
+__all__ = ["LEADING", "columns_of", "held_out_samples", "load", "make_scaler", "raw_inputs", "split"]
 
 Part = Literal["train", "validation", "test"]
 LEADING = 2
@@ -94,20 +92,7 @@ def raw_inputs(config: Config, entry: Tagger, table: Table) -> Indexable:
     """
     if not isinstance(entry.inputs, str):
         return torch.from_numpy(table.matrix(entry.inputs))
-    if len(table.constituents) < LEADING:
-        kept = len(table.constituents)
-        msg = f"tagging: {entry.inputs} are made of the two leading jets; these events keep {kept}"
-        raise HepgenError(f"{msg}; set jets.<name>.number to 2")
-    jets = ak.concatenate(table.constituents[:LEADING])
-    flat = ak.flatten(jets)
-    broken = sum(int(np.count_nonzero(~np.isfinite(ak.to_numpy(flat[name])))) for name in ("pt", "eta", "phi"))
-    if broken:
-        msg = f"tagging: {broken} values of the jets' constituents are not finite; make the events again"
-        raise HepgenError(msg)
-    empty = int(ak.sum(ak.sum(jets.pt, axis=1) <= 0))
-    if empty:
-        msg = f"tagging: {empty} of {len(jets)} jets have no constituents, so {entry.inputs} cannot be made of them"
-        raise HepgenError(f"{msg}; raise jets.<name>.pt_min, or read events that keep their particles")
+    jets = table.leading_jets("tagging", LEADING)
     if entry.inputs == "images":
         return JetImages(jets, config.tagging.images)
     return JetConstituents(jets, config.tagging.constituents)
@@ -118,25 +103,6 @@ def make_scaler(entry: Tagger) -> Scaler:
     features = {"images": 1, "constituents": 3}.get(entry.inputs) if isinstance(entry.inputs, str) else None
     kind = entry.preprocessing or ("scale" if features else "standard")
     return SCALERS[kind](features or len(entry.inputs))
-
-
-def scaled(inputs: Indexable, scaler: Scaler) -> Indexable:
-    """Network inputs: a tensor at once, images when they are asked for."""
-    return scaler(inputs) if isinstance(inputs, Tensor) else Lazy(inputs, scaler)
-
-
-class Lazy:
-    """Rows that are made and scaled when they are indexed."""
-
-    def __init__(self, rows: Indexable, scaler: Scaler) -> None:
-        self.rows = rows
-        self.scaler = scaler
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: Tensor) -> Tensor:
-        return self.scaler(self.rows[index])
 
 
 def _prune(sample: str, number: int, table: Table, names: Iterable[str]) -> Table:
@@ -164,9 +130,8 @@ def _prune(sample: str, number: int, table: Table, names: Iterable[str]) -> Tabl
 
 
 def _join(part: str, tables: Sequence[Table]) -> Table:
-    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in tables[0].columns}
-    if len(columns["label"]) == 0:
+    joined = Table.concatenate(tables)
+    if len(joined) == 0:
         msg = f"tagging: no events are left for the {part} part; give more events or change the fractions"
         raise HepgenError(msg)
-    jets = zip(*(table.constituents for table in tables), strict=True)
-    return Table(columns, {}, tuple(ak.concatenate(jet) for jet in jets))
+    return joined

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.plan import provenance
+from hepgen.preprocessing import scaled
 from hepgen.storage import create_h5
 from hepgen.table import Table
-from hepgen.tagging.dataset import columns_of, held_out_samples, load, raw_inputs, scaled
+from hepgen.tagging.dataset import columns_of, held_out_samples, load, raw_inputs
 from hepgen.tagging.taggers import BATCH, Trained, in_batches, load_tagger
 from hepgen.training import Indexable, pick_device
 

@@ -16,13 +16,13 @@ from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
 from hepgen.models.files import save_model
 from hepgen.plan import provenance
-from hepgen.preprocessing import Scaler
+from hepgen.preprocessing import Scaler, scaled
 from hepgen.provenance import digest
 from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.tagging import decorrelation
-from hepgen.tagging.dataset import make_scaler, raw_inputs, scaled
+from hepgen.tagging.dataset import make_scaler, raw_inputs
 from hepgen.tagging.selection import select
 from hepgen.tagging.taggers import build, first_scores, is_supervised
 from hepgen.training import Indexable

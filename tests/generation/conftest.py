@@ -40,7 +40,7 @@ def paths(tmp_path_factory):
     files = [folder / f"{chunk}.h5" for chunk in range(2)]
     for chunk, file in enumerate(files):
         write_table(file, [draw_dijets(2000, chunk)])
-    return files
+    return {"qcd": files}
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def settings():
             "jets": {"fat": {}},
             "samples": {"qcd": {"source": "pythia", "process": "qcd", "events": 4000, "chunks": 2, "jets": "fat"}},
             "generation": {
-                "sample": "qcd",
+                "samples": ["qcd"],
                 "features": FEATURES,
                 "seeds": [1, 2],
                 "events": 1500,

@@ -33,7 +33,7 @@ def test_evaluation_writes_what_it_announces(config, evaluated):
     assert set(figures) == set(figure_names(config))
     metrics = read_metrics(evaluated / "metrics.json")
     names = {metric.metric for metric in metrics if metric.model == "flow"}
-    observables = [*config.generation.features, "mjj", "deta_jj"]
+    observables = [*config.generation.features, "mjj", "deta_jj", "dr_jj"]
     expected = {"c2st_auc", "max_delta_pearson", "events_per_second", "speed_up"}
     assert names == expected | {f"{kind}/{name}" for kind in ("w1", "chi2_ndf") for name in observables}
     assert {metric.model for metric in metrics} == {"flow", "gan", BASELINE, SIMULATION}

@@ -18,7 +18,7 @@ def test_generated_events(config, paths, made, model):
     (generated,) = read_generated([file])
     assert describe_h5(file) == ("generated", model)
     assert (generated.model, generated.seed, len(generated.table)) == (model, 1, 1500)
-    assert set(generated.table.columns) == {*config.generation.features, "mjj", "deta_jj"}
+    assert set(generated.table.columns) == {*config.generation.features, "mjj", "deta_jj", "dr_jj"}
     assert generated.seconds > 0
     assert len(generated.history["train"]) == config.generation.models[model].training.epochs
     columns = generated.table.columns

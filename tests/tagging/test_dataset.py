@@ -102,5 +102,5 @@ def test_images_need_two_jets(config, paths, tmp_path):
     write_table(tmp_path / "0.h5", [Table(table.columns, {}, table.constituents[:1])])
     write_table(tmp_path / "1.h5", [Table(table.columns, {}, table.constituents[:1])])
     single = {"qcd": [tmp_path / "0.h5"], "signal": [tmp_path / "1.h5"]}
-    with pytest.raises(HepgenError, match="images are made of the two leading jets; these events keep 1"):
+    with pytest.raises(HepgenError, match="the 2 leading jets are looked into; these events keep 1"):
         train(config, "conv", 1, single, tmp_path / "model", "cpu")

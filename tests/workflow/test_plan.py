@@ -68,7 +68,7 @@ def test_a_missing_input_file_is_noticed_before_anything_runs(project):
 def test_a_further_seed_trains_only_that_seed(project):
     project.configure(lambda c: c["tagging"].update(seeds=[1, 2, 3]))
     assert project.planned()["tagging_train"] == 5
-    assert project.planned()["sample"] == 0
+    assert project.planned()["ingest"] == 0
 
 
 def test_a_cut_is_evaluated_without_training(project):
@@ -83,7 +83,7 @@ def test_a_cut_is_evaluated_without_training(project):
         ("models/trees.py", {"tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot"}),
         ("models/flows.py", {"generation_train", "generation_sample", "generation_evaluate"}),
         ("unfolding/ibu.py", {"unfolding_unfold", "unfolding_evaluate"}),
-        ("simulation/detector.py", {"sample", "observe"}),
+        ("simulation/detector.py", {"ingest", "observe"}),
         ("plots/draw.py", {"tagging_plot", "generation_plot", "unfolding_plot"}),
         ("summary.py", {"summary"}),
     ],
@@ -94,16 +94,16 @@ def test_an_edited_module_reruns_what_uses_it(project, module, rules):
     planned = project.planned().keys()
     assert rules <= planned
     if module != "simulation/detector.py":
-        assert not {"sample", "observe", "tagging_train", "generation_train", "unfolding_unfold"} - rules & planned
+        assert not {"ingest", "observe", "tagging_train", "generation_train", "unfolding_unfold"} - rules & planned
 
 
 def test_each_analysis_is_a_target(project):
     planned = project.planned("tagging", "--forceall").keys()
-    assert planned == {"sample", "observe", "tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot"}
+    assert planned == {"ingest", "observe", "tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot"}
 
 
 def test_same_bytes_on_any_number_of_cores(project, finished):
-    project.snakemake("--until", "sample", "--config", "output=again", cores=1)
+    project.snakemake("--until", "ingest", "--config", "output=again", cores=1)
     chunks = sorted((project.root / "again/events").rglob("*.h5"))
     assert len(chunks) == 6
     for chunk in chunks:

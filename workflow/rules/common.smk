@@ -152,14 +152,14 @@ def external_scores():
 
 
 def generation_samples():
-    """The sample that the generators learn."""
-    return [CONFIG.generation.sample] if CONFIG.generation else []
+    """The samples that the generators learn."""
+    return CONFIG.generation.samples if CONFIG.generation else []
 
 
 def timings(*samples):
     """How long each simulated chunk of the samples took."""
     simulated = [name for name in samples if CONFIG.samples[name].source == "pythia"]
-    return chunks("{out}/benchmarks/sample/{sample}/{chunk}.tsv", *simulated)
+    return chunks("{out}/benchmarks/ingest/{sample}/{chunk}.tsv", *simulated)
 
 
 def unfolding_samples():

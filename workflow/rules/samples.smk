@@ -12,15 +12,15 @@ rule fetch:
 
 
 # Anything that holds events, cut into chunks and brought into the Events store.
-rule sample:
+rule ingest:
     input:
         source_files,
     output:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
     log:
-        f"{OUT}/logs/sample/{{sample}}/{{chunk}}.log",
+        f"{OUT}/logs/ingest/{{sample}}/{{chunk}}.log",
     benchmark:
-        f"{OUT}/benchmarks/sample/{{sample}}/{{chunk}}.tsv"
+        f"{OUT}/benchmarks/ingest/{{sample}}/{{chunk}}.tsv"
     wildcard_constraints:
         sample=any_of(STREAMS),
     threads: 1
@@ -33,15 +33,15 @@ rule sample:
         part=lambda wildcards: [
             f"{p.path} {p.start}-{p.stop}" for p in shares(wildcards)
         ],
-        card=card("sample", "sample"),
-        code=code("sample", "sample"),
+        card=card("ingest", "sample"),
+        code=code("ingest", "sample"),
     shell:
-        "hepgen sample {params.config:q} {wildcards.sample:q} {wildcards.chunk:q}"
+        "hepgen ingest {params.config:q} {wildcards.sample:q} {wildcards.chunk:q}"
         " --output {output:q} {params.size:q} > {log:q} 2>&1"
 
 
 # Tables of observables need no clustering: they enter the workflow here.
-use rule sample as table with:
+use rule ingest as table with:
     output:
         f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
     log:

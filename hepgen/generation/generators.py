@@ -1,0 +1,150 @@
+"""Generators from their configuration or their file: network, preprocessing, and how events are drawn."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from hepgen.config import Generation, Generator
+from hepgen.errors import HepgenError
+from hepgen.generation.dataset import shape_of
+from hepgen.generation.scaling import make_scaler
+from hepgen.models import GENERATORS, TAGGERS
+from hepgen.models.files import load_model, save_model
+from hepgen.preprocessing import Scaler, Standard
+from hepgen.provenance import seed_for
+
+__all__ = ["BLOCK", "Drawn", "Trained", "build", "load_generator", "save"]
+
+# Events are drawn in blocks, each with a seed of its own: a long run can be cut anywhere and taken up again.
+BLOCK = 10_000
+
+
+class Drawn(NamedTuple):
+    """Generated events.
+
+    Attributes:
+        x: Events in GeV and radians, images or constituents, shape (n, *shape), float64.
+        conditions: What the generator was told, shape (n, conditions), float64.
+        outside: How many events have a condition beyond those of the training.
+    """
+
+    x: np.ndarray
+    conditions: np.ndarray
+    outside: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained generator.
+
+    Attributes:
+        entry: Its configuration.
+        block: The analysis's, of which it holds the features, or how images and constituents are made.
+        network: The model.
+        scaler, told: Preprocessing of its events, and of its conditions if it has any.
+        pool: Conditions of training events, shape (n, conditions), float64: those of new events are drawn from it.
+        reweighter: Scaler and classifier whose log-odds for truth weight the events, if there is one.
+        card: What its file says of it: name, seed, history.
+    """
+
+    entry: Generator
+    block: Generation
+    network: nn.Module
+    scaler: Scaler
+    told: Scaler
+    pool: Tensor
+    reweighter: tuple[Scaler, Any] | None
+    card: dict[str, Any]
+
+    def blocks(self, events: int, conditions: np.ndarray | None = None, start: int = 0) -> Iterator[Drawn]:
+        """Draw events block by block; the same event has the same number however many are drawn.
+
+        Args:
+            events: How many.
+            conditions: What each is told, shape (events, conditions); without them as training events, at random.
+            start: The number of the first event, a multiple of `BLOCK`.
+        """
+        for first in range(start, events, BLOCK):
+            size = min(BLOCK, events - first)
+            seed = seed_for(self.card["seed"], self.card["name"], "draw", first // BLOCK)
+            generator = torch.Generator().manual_seed(seed)
+            if conditions is None:
+                c = self.pool[torch.randint(len(self.pool), (size,), generator=generator)]
+            else:
+                c = torch.from_numpy(conditions[first : first + size]).double()
+            yield self.draw(self.network.noise(size, generator), c)
+
+    def draw(self, noise: Tensor, c: Tensor) -> Drawn:
+        """The events that are made of noise, shape (n, k), under conditions c, shape (n, conditions)."""
+        device = next(self.network.parameters()).device
+        size = self.network.batch if device.type == "cpu" else len(noise)
+        told = self.told(c)
+        pairs = zip(noise.split(size), told.split(size), strict=True)
+        x = torch.cat([self.network.draw(z.to(device), t.to(device)).cpu() for z, t in pairs])
+        low, high = self.pool.amin(0), self.pool.amax(0)
+        outside = int(((c < low) | (c > high)).any(1).sum())
+        return Drawn(self.scaler.inverse(x).numpy(), c.numpy(), outside)
+
+
+def build(name: str, entry: Generator, block: Generation) -> nn.Module:
+    """An untrained model.
+
+    Raises:
+        HepgenError: if its settings do not suit what it is to make.
+    """
+    try:
+        return GENERATORS.load(entry.type)(shape_of(block, entry), len(entry.conditions), **entry.settings)
+    except HepgenError as error:
+        msg = f"generation.models.{name}: {error}"
+        raise HepgenError(msg) from error
+
+
+def save(path: Path, trained: Trained, provenance: str) -> None:
+    """Write a generator with all that drawing needs."""
+    parts = {"network": trained.network, "preprocessing": trained.scaler, "conditions": trained.told}
+    parts["pool"] = _Buffer(trained.pool)
+    if trained.reweighter:
+        parts |= dict(zip(("reweighting_inputs", "reweighting"), trained.reweighter, strict=True))
+    block = trained.block.model_dump(mode="json", include={"samples", "features", "images", "constituents"})
+    save_model(path, parts, trained.card | {"entry": trained.entry.model_dump(mode="json"), "block": block}, provenance)
+
+
+def load_generator(path: Path, device: torch.device) -> Trained:
+    """A trained generator from its file alone.
+
+    Raises:
+        HepgenError: if the file is damaged, of another kind of model, or of an older version.
+    """
+    parts, card = load_model(path)
+    if not {"entry", "block"} <= card.keys():
+        msg = f"{path}: is no generator of this version of hepgen; name one that `hepgen generation train` wrote"
+        raise HepgenError(msg)
+    entry = Generator.model_validate(card["entry"])
+    block = Generation.model_validate({**card["block"], "models": {card["name"]: entry}})
+    network = build(card["name"], entry, block)
+    scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions))
+    network.load_state_dict(parts["network"])
+    scaler.load_state_dict(parts["preprocessing"])
+    told.load_state_dict(parts["conditions"])
+    reweighter = None
+    if "reweighting" in parts:
+        inputs = Standard(len(parts["reweighting_inputs"]["shift"]))
+        inputs.load_state_dict(parts["reweighting_inputs"])
+        classifier = TAGGERS.load(entry.reweighting)((len(inputs.shift),))
+        classifier.load_state_dict(parts["reweighting"])
+        reweighter = inputs, classifier
+    pool = parts["pool"]["values"]
+    return Trained(entry, block, network.to(device).eval(), scaler, told, pool, reweighter, card)
+
+
+class _Buffer(nn.Module):
+    """A tensor as a part of a model file."""
+
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("values", values)
