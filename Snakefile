@@ -33,6 +33,7 @@ include: "workflow/rules/tagging.smk"
 include: "workflow/rules/search.smk"
 include: "workflow/rules/generation.smk"
 include: "workflow/rules/unfolding.smk"
+include: "workflow/rules/integration.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -44,6 +45,7 @@ localrules:
     search,
     generation,
     unfolding,
+    integration,
 
 
 # The configuration that the jobs read, so that a logged command can be run again by hand.
@@ -81,3 +83,8 @@ rule generation:
 rule unfolding:
     input:
         analysis("unfolding"),
+
+
+rule integration:
+    input:
+        analysis("integration"),

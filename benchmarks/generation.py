@@ -1,91 +1,153 @@
-"""Speed of the generators beside bare nflows of the same size, side by side in one run on one thread.
+"""Speed of hepgen's spline flow beside those of nflows, zuko and normflows, side by side in one run.
 
-python benchmarks/generation.py [--features 7] [--repeats 5]
+All are coupling flows of rational-quadratic splines with the same layers, bins and linear maps in their networks.
+A step is the gradient of the loss of a batch and an update by AdamW; events are drawn in hepgen's batches.
+
+python benchmarks/generation.py [--features 7] [--conditions 0] [--threads 1 2] [--repeats 15]
 """
 
 import argparse
 import time
+from importlib.util import find_spec
 from statistics import median
 
 import torch
-from nflows.distributions import StandardNormal
-from nflows.flows import Flow
-from nflows.nn.nets import ResidualNet
-from nflows.transforms import CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
-from nflows.utils import create_alternating_binary_mask
 
-from hepgen.models import GENERATORS
+from hepgen.models.flows import RQSCouplingFlow
 
-EVENTS = 4096
-REFERENCE = "bare nflows"
+LAYERS, BINS, BOUND, HIDDEN, BLOCKS = 6, 8, 5.0, 128, 2
+BATCH, STEPS, DRAWS = 256, 8, 2
 
 
-def bare_nflows(features):
+def hepgen(features, conditions):
+    flow = RQSCouplingFlow(
+        (features,), conditions, layers=LAYERS, bins=BINS, tail_bound=BOUND, hidden=HIDDEN, blocks=BLOCKS
+    )
+    generator = torch.Generator().manual_seed(1)
+    return flow, flow.log_prob, lambda c: flow.draw(flow.noise(len(c), generator), c)
+
+
+def nflows(features, conditions):
+    from nflows.distributions import StandardNormal
+    from nflows.flows import Flow
+    from nflows.nn.nets import ResidualNet
+    from nflows.transforms import CompositeTransform, PiecewiseRationalQuadraticCouplingTransform
+    from nflows.utils import create_alternating_binary_mask
+
     def network(inputs, outputs):
-        return ResidualNet(inputs, outputs, 128, num_blocks=2)
+        return ResidualNet(inputs, outputs, HIDDEN, context_features=conditions or None, num_blocks=BLOCKS)
 
-    return Flow(
-        CompositeTransform(
-            [
-                PiecewiseRationalQuadraticCouplingTransform(
-                    create_alternating_binary_mask(features, even=layer % 2 == 0), network, 8, "linear", 5.0
-                )
-                for layer in range(6)
-            ]
-        ),
-        StandardNormal([features]),
+    layers = [
+        PiecewiseRationalQuadraticCouplingTransform(
+            create_alternating_binary_mask(features, even=layer % 2 == 0), network, BINS, "linear", BOUND
+        )
+        for layer in range(LAYERS)
+    ]
+    flow = Flow(CompositeTransform(layers), StandardNormal([features]))
+    given = (lambda c: c) if conditions else (lambda c: None)
+    return (
+        flow,
+        lambda x, c: flow.log_prob(x, given(c)),
+        lambda c: flow.sample(1, c) if conditions else flow.sample(len(c)),
     )
 
 
-def train(name, model, data):
-    """Seconds per event of one pass, in the batches that the configuration gives each model."""
-    if hasattr(model, "discriminator_loss"):
-        model.batches.fill_(model.pretraining)
-        parts = [(model.discriminator, model.discriminator_loss), (model.generator, model.generator_loss)]
-        steps = [(loss, torch.optim.SGD(part.parameters(), 1e-5, foreach=True)) for part, loss in parts]
-        batch = 32
-    else:
-        loss = (lambda x: -model.log_prob(x).mean()) if name == REFERENCE else model.loss
-        steps, batch = [(loss, torch.optim.AdamW(model.parameters(), 1e-5, foreach=True))], 256
-    start = time.perf_counter()
-    for x in data.split(batch):
-        for loss, optimizer in steps:
-            value = loss(x)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-    return (time.perf_counter() - start) / len(data)
+def zuko(features, conditions):
+    from zuko.distributions import DiagNormal
+    from zuko.flows import Flow
+    from zuko.flows.coupling import GeneralCouplingTransform
+    from zuko.lazy import UnconditionalDistribution
+    from zuko.transforms import MonotonicRQSTransform
+
+    layers = [
+        GeneralCouplingTransform(
+            features, conditions, mask=torch.arange(features) % 2 == layer % 2, univariate=MonotonicRQSTransform,
+            shapes=[(BINS,), (BINS,), (BINS - 1,)], hidden_features=[HIDDEN] * (2 * BLOCKS + 1),
+        )
+        for layer in range(LAYERS)
+    ]  # fmt: skip
+    base = UnconditionalDistribution(DiagNormal, torch.zeros(features), torch.ones(features), buffer=True)
+    flow = Flow(layers, base)
+    if conditions:
+        return flow, lambda x, c: flow(c).log_prob(x), lambda c: flow(c).sample()
+    return flow, lambda x, c: flow().log_prob(x), lambda c: flow().sample((len(c),))
 
 
-def draw(name, model):
-    """Seconds per event of one call."""
+def normflows(features, conditions):
+    from normflows import ConditionalNormalizingFlow, NormalizingFlow
+    from normflows.distributions import DiagGaussian
+    from normflows.flows import CoupledRationalQuadraticSpline
+
+    layers = [
+        CoupledRationalQuadraticSpline(
+            features, BLOCKS, HIDDEN, num_context_channels=conditions or None, num_bins=BINS, tail_bound=BOUND,
+            reverse_mask=layer % 2 == 1,
+        )
+        for layer in range(LAYERS)
+    ]  # fmt: skip
+    base = DiagGaussian(features, trainable=False)
+    if conditions:
+        flow = ConditionalNormalizingFlow(base, layers)
+        return flow, flow.log_prob, lambda c: flow.sample(len(c), c)[0]
+    flow = NormalizingFlow(base, layers)
+    return flow, lambda x, c: flow.log_prob(x), lambda c: flow.sample(len(c))[0]
+
+
+def train(flow, log_prob, x, c):
+    """Seconds for each step."""
+    optimizer = torch.optim.AdamW(flow.parameters(), 1e-5, fused=True)
     start = time.perf_counter()
-    with torch.no_grad():
-        model.sample(2 * EVENTS) if name == REFERENCE else model.sample(2 * EVENTS, 1)
-    return (time.perf_counter() - start) / (2 * EVENTS)
+    for _ in range(STEPS):
+        loss = -log_prob(x, c).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return (time.perf_counter() - start) / STEPS
+
+
+@torch.no_grad()
+def draw(sample, c):
+    """Seconds for each event."""
+    start = time.perf_counter()
+    for _ in range(DRAWS):
+        assert len(sample(c)) == len(c)
+    return (time.perf_counter() - start) / (DRAWS * len(c))
+
+
+def compare(flows, features, conditions, repeats):
+    """Medians over repeats of which each runs all flows, after one that does not count, in seconds."""
+    x, c = torch.randn(BATCH, features), torch.randn(BATCH, conditions)
+    told = torch.randn(RQSCouplingFlow.batch, conditions)
+    seconds = {name: [] for name in flows}
+    for _ in range(repeats + 1):
+        for name, (flow, log_prob, sample) in flows.items():
+            seconds[name].append((train(flow, log_prob, x, c), draw(sample, told)))
+    return {name: [median(times) for times in zip(*pairs[1:], strict=True)] for name, pairs in seconds.items()}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--features", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--conditions", type=int, default=0)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=int, default=15)
     settings = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(1)
-    data = torch.rand(EVENTS, settings.features) * 2 - 1
-    models = {REFERENCE: bare_nflows(settings.features)}
-    models |= {name: GENERATORS.load(name)(settings.features) for name in GENERATORS}
-    seconds = {name: ([], []) for name in models}
-    for _ in range(settings.repeats):
-        for name, model in models.items():
-            seconds[name][0].append(train(name, model, data))
-            seconds[name][1].append(draw(name, model))
-    best = {name: (median(training), median(drawing)) for name, (training, drawing) in seconds.items()}
-    print(f"{settings.features} features, one thread, median of {settings.repeats}; ratio: speed over {REFERENCE}")
-    for name, (training, drawing) in best.items():
-        ratios = [reference / own for reference, own in zip(best[REFERENCE], (training, drawing), strict=True)]
-        print(f"{name:12s} train {training * 1e6:7.0f} µs/event (× {ratios[0]:.2f})   "
-              f"sample {1 / drawing:8.0f} events/s (× {ratios[1]:.2f})")  # fmt: skip
+    flows = {}
+    for make in (hepgen, nflows, zuko, normflows):
+        if find_spec(make.__name__):
+            torch.manual_seed(1)
+            flows[make.__name__] = make(settings.features, settings.conditions)
+        else:
+            print(f"{make.__name__} is not installed: left out")
+    for threads in settings.threads:
+        torch.set_num_threads(threads)
+        best = compare(flows, settings.features, settings.conditions, settings.repeats)
+        print(f"{settings.features} features, {settings.conditions} conditions, {threads} threads; ×: hepgen's speed")
+        for name, (training, drawing) in best.items():
+            ratios = [theirs / own for theirs, own in zip((training, drawing), best["hepgen"], strict=True)]
+            print(f"{name:10s} train {training * 1e3:7.2f} ms/step (× {ratios[0]:.2f})   "
+                  f"sample {1 / drawing:8.0f} events/s (× {ratios[1]:.2f})   "
+                  f"{sum(p.numel() for p in flows[name][0].parameters()):,d} parameters")  # fmt: skip
 
 
 if __name__ == "__main__":

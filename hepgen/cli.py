@@ -25,6 +25,7 @@ app = typer.Typer(
 tagging = typer.Typer(no_args_is_help=True, help="Train anomaly taggers, score held-out events, compare.")
 generation = typer.Typer(no_args_is_help=True, help="Train event generators, draw events, hold them against truth.")
 unfolding = typer.Typer(no_args_is_help=True, help="Correct a measured sample for the detector, compare methods.")
+integration = typer.Typer(no_args_is_help=True, help="Integrate and sample a matrix element, compare methods.")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file.", show_default=False)]
 Files = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Products of the stages before.")]
@@ -175,11 +176,13 @@ def generation_train(
 
 
 @generation.command("sample")
-def generation_sample(config: ConfigFile, model: ModelFile, output: Output, device: Device = "auto") -> None:
-    """Draw events from a trained generator."""
+def generation_sample(
+    config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto"
+) -> None:
+    """Draw events from a trained generator, and see how likely it finds those held out, from tables."""
     from hepgen.generation.sample import sample as draw
 
-    draw(_load(config, "generation"), model, output, device)
+    draw(_load(config, "generation"), model, _tables(files), output, device)
 
 
 @generation.command("evaluate")
@@ -212,9 +215,26 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
     evaluate(settings, *_simulation_and_data(settings, files), _of_kind(files, "unfolded"), output)
 
 
+@integration.command("sample")
+def integration_sample(config: ConfigFile, method: Model, seed: Seed, output: Output, device: Device = "auto") -> None:
+    """Adapt one method with one seed and draw weighted events of the matrix element."""
+    from hepgen.integration.sample import sample as draw
+
+    print(f"{output}: {draw(_load(config, 'integration'), method, seed, output, device)} events")
+
+
+@integration.command("evaluate")
+def integration_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Compare the integrals and the events of all methods, and the integral with quadrature."""
+    from hepgen.integration.evaluate import evaluate
+
+    evaluate(_load(config, "integration"), _of_kind(files, "weighted"), output)
+
+
 app.add_typer(tagging, name="tagging", rich_help_panel="Stages of a run")
 app.add_typer(generation, name="generation", rich_help_panel="Stages of a run")
 app.add_typer(unfolding, name="unfolding", rich_help_panel="Stages of a run")
+app.add_typer(integration, name="integration", rich_help_panel="Stages of a run")
 
 
 @app.command(rich_help_panel="Stages of a run")
@@ -251,23 +271,49 @@ def export(
     rntuple: Annotated[bool, typer.Option("--rntuple", help="Write an RNTuple rather than a TTree (.root).")] = False,
     tree: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the tree (.root); default: events.")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", metavar="CONFIG", help="Whose plug-ins a tagger is of (.onnx).")
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Whose plug-ins a model is of (.onnx).")
     ] = None,
 ) -> None:
-    """Write products for other tools: .root, .h5, .parquet or .npz; trained taggers: .onnx."""
+    """Write products for other tools: .root, .h5, .parquet or .npz; trained models: .onnx."""
     if config:
         load(config)
     if output.suffix == ".onnx":
-        from hepgen.export.onnx import export_tagger
+        from hepgen.export.onnx import export_model
 
         if tree is not None or rntuple:
             msg = f"{output}: --tree and --rntuple are for .root files"
             raise HepgenError(msg)
-        print(f"{output}: {export_tagger(files, output)}")
+        print(f"{output}: {export_model(files, output)}")
         return
     from hepgen.export import export as write
 
     print(f"{output}: {write(files, output, tree=tree, rntuple=rntuple)} rows")
+
+
+@app.command(rich_help_panel="After a run")
+def sample(
+    model: ModelFile,
+    number: Annotated[str, typer.Option("-n", metavar="N", help="How many events: 1000, 50k, 10M.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="A .root, .h5, .parquet or .npz file to write.")
+    ],
+    seed: Annotated[int, typer.Option(help="Another one means other events.")] = 0,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What all events are to have; may be repeated. Else as in training."),
+    ] = None,
+    device: Device = "auto",
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Whose plug-ins the generator is of.")
+    ] = None,
+) -> None:
+    """Draw events from a trained generator; the same command takes up a run that was stopped."""
+    from hepgen.export.stream import stream
+
+    if config:
+        load(config)
+    written = stream(model, number, output, seed=seed, fixed=condition or (), device=device)
+    print(f"{output}: {written} events")
 
 
 @app.command(rich_help_panel="After a run")

@@ -36,6 +36,8 @@ __all__ = [
     "Generation",
     "Generator",
     "Images",
+    "Integration",
+    "IntegrationMethod",
     "JetDefinition",
     "Model",
     "Scan",
@@ -61,6 +63,7 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)]
 
 
@@ -106,10 +109,20 @@ class Training(Strict):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: PositiveFloat = 1e-3
     weight_decay: float = Field(0.0, ge=0)
+    betas: tuple[Decay, Decay] = Field(
+        (0.9, 0.999), description="how long adamw remembers gradients and their squares; networks that compete take 0.5"
+    )
     schedule: Literal["cosine", "constant"] = "cosine"
     clip_norm: PositiveFloat | None = Field(None, description="largest norm of the gradient")
     ema: Fraction | None = Field(None, description="decay of the exponential moving average of the weights")
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation loss")
+
+    @model_validator(mode="after")
+    def _betas_of_adamw(self) -> "Training":
+        if self.optimizer != "adamw" and self.betas != type(self).model_fields["betas"].default:
+            msg = f"{self.optimizer} has no betas; leave them out"
+            raise ValueError(msg)
+        return self
 
 
 class Model(Strict):
@@ -297,6 +310,33 @@ class Search(Strict):
     toys: PositiveInt = Field(1000, description="pseudo-experiments of each p-value")
 
 
+class IntegrationMethod(Strict):
+    """A sampler of the matrix element: uniform, VEGAS's map, the map with adaptive strata (VEGAS+), or a flow."""
+
+    type: Literal["uniform", "vegas", "vegas_plus", "flow"]
+    points: PositiveInt = Field(20_000, description="evaluations of each iteration or epoch of the adaptation")
+    iterations: PositiveInt = Field(10, description="iterations of VEGAS's adaptation")
+    model: str = Field("rqs_flow", description="generator of the flow, one with an exact density")
+    settings: dict[str, Any] = Field({}, description="keyword arguments of the flow's constructor")
+    training: Training = Training()
+
+
+class Integration(Strict):
+    """Integral and events of e⁺e⁻ → γ* → q q̄ g within cuts, by several samplers side by side."""
+
+    energy: PositiveFloat = Field(35.0, description="collision energy [GeV]")
+    y_cut: Annotated[float, Field(gt=0, lt=1 / 3)] = Field(
+        0.01, description="smallest squared mass of each pair of partons over the squared collision energy"
+    )
+    min_energy: NonNegativeFloat = Field(2.0, description="smallest energy of each parton [GeV]")
+    max_cos_theta: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="largest |cos θ| of each parton to the beam"
+    )
+    events: PositiveInt = Field(200_000, description="evaluations after the adaptation, which the results are from")
+    seeds: Seeds = [1, 2, 3]
+    methods: dict[Name, IntegrationMethod] = Field(min_length=1)
+
+
 class Config(Strict):
     """A whole run."""
 
@@ -312,6 +352,7 @@ class Config(Strict):
     search: Search | None = None
     generation: Generation | None = None
     unfolding: Unfolding | None = None
+    integration: Integration | None = None
 
     def jets_of(self, sample: str) -> JetDefinition:
         """How a sample's jets are made, or chosen from those it has.
@@ -438,6 +479,8 @@ def _check_references(config: Config) -> None:
         _check_generation(config, config.generation)
     if config.unfolding:
         _check_unfolding(config, config.unfolding)
+    if config.integration:
+        _check_integration(config.integration)
 
 
 def _check_data_sets(where: str, paths: str | Sequence[str]) -> None:
@@ -586,6 +629,21 @@ def _check_unfolding(config: Config, block: Unfolding) -> None:
         raise HepgenError(msg)
     for name, method in block.methods.items():
         _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
+
+
+def _check_integration(block: Integration) -> None:
+    if 3 * block.min_energy >= block.energy:
+        msg = f"integration.min_energy: three partons of {block.min_energy:g} GeV or more do not share"
+        raise HepgenError(f"{msg} {block.energy:g} GeV; lower it")
+    for name, method in block.methods.items():
+        where = f"integration.methods.{name}"
+        _check_model(where, method.model, method.settings, GENERATORS)
+        if method.type == "flow" and GENERATORS.offers(method.model, "inverse") is False:
+            msg = f"{where}.model: {method.model} has no exact density to divide by; take a flow"
+            raise HepgenError(msg)
+        if method.type == "flow" and method.training.patience:
+            msg = f"{where}.training.patience: there is no validation loss, every batch being new; leave it out"
+            raise HepgenError(msg)
 
 
 def _check_samples(config: Config, where: str, names: Sequence[str]) -> None:

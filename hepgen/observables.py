@@ -44,6 +44,7 @@ class Observable:
         unit: ``GeV``, or empty.
         ranges: Intervals to plot it in, the widest last; see `range_for`.
         support: Physical bounds, ±inf where there is none.
+        period: Length of the circle that an angle's support is cut from; None where values do not wrap.
         jets: Number of jets that an event-level observable needs; 0 for one that every jet has.
         needs: What must be known of the jets beyond their directions and pT: names of jet observables, or
             ``constituents``, which jets that were clustered have.
@@ -55,6 +56,7 @@ class Observable:
     unit: str = ""
     ranges: tuple[Interval, ...] = ()
     support: Interval = REAL
+    period: float | None = None
     jets: int = 0
     needs: tuple[str, ...] = CONSTITUENTS
     function: Function | None = None
@@ -95,10 +97,11 @@ def jet_observable(
     *,
     ranges: tuple[Interval, ...],
     support: Interval = REAL,
+    period: float | None = None,
     needs: tuple[str, ...] = CONSTITUENTS,
 ) -> Callable[[Function], Function]:
     """Register a function that maps `Jets` to a number for each jet, (n, number); columns ``<name>_j1``, ..."""
-    return _register(Observable(name, label, unit, ranges, support, needs=needs))
+    return _register(Observable(name, label, unit, ranges, support, period, needs=needs))
 
 
 def event_observable(
@@ -108,11 +111,12 @@ def event_observable(
     *,
     ranges: tuple[Interval, ...],
     support: Interval = REAL,
+    period: float | None = None,
     jets: int = 2,
     needs: tuple[str, ...] = CONSTITUENTS,
 ) -> Callable[[Function], Function]:
     """Register a function that maps `Jets` to a number for each event, (n,); it needs at least `jets` jets."""
-    return _register(Observable(name, label, unit, ranges, support, jets, needs))
+    return _register(Observable(name, label, unit, ranges, support, period, jets, needs))
 
 
 def _register(observable: Observable) -> Callable[[Function], Function]:
@@ -207,7 +211,9 @@ def _eta(jets: "Jets") -> np.ndarray:
     return jets.eta
 
 
-@jet_observable("phi", r"$\phi$", ranges=((-math.pi, math.pi),), support=(-math.pi, math.pi), needs=())
+@jet_observable(
+    "phi", r"$\phi$", ranges=((-math.pi, math.pi),), support=(-math.pi, math.pi), period=2 * math.pi, needs=()
+)
 def _phi(jets: "Jets") -> np.ndarray:
     return jets.phi
 
@@ -290,7 +296,12 @@ def _dr_jj(jets: "Jets") -> np.ndarray:
 
 
 @event_observable(
-    "dphi_jj", r"$\Delta\phi_{jj}$", ranges=((math.pi - 1, math.pi + 1),), support=(0, 2 * math.pi), needs=()
+    "dphi_jj",
+    r"$\Delta\phi_{jj}$",
+    ranges=((math.pi - 1, math.pi + 1),),
+    support=(0, 2 * math.pi),
+    period=2 * math.pi,
+    needs=(),
 )
 def _dphi_jj(jets: "Jets") -> np.ndarray:
     """φ2 − φ1 in [0, 2π), so that back-to-back jets peak at π instead of being torn apart there."""

@@ -87,6 +87,11 @@ def _method(config: Config, name: str) -> dict[str, Any]:
     return {"method": entry, **_pick(config, "unfolding", without=[] if entry.type == "ibu" else ["bins"])}
 
 
+def _integrator(config: Config, name: str) -> dict[str, Any]:
+    entry = look_up("entry of integration.methods", name, config.integration.methods)
+    return {"method": entry, **_pick(config, "integration")}
+
+
 def _rows(entry: Sample) -> dict[str, Any]:
     """What the rows of a table of ready-made jets are."""
     return entry.model_dump(include={"rows", "match"}) if entry.has_jets else {}
@@ -112,6 +117,8 @@ _CARDS = {
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
     "unfolding_unfold": _method,
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
+    "integration_sample": _integrator,
+    "integration_evaluate": lambda c, _: _pick(c, "integration"),
     "overview": lambda c, _: {"samples": {name: c.columns_of(name) for name in c.samples}},
     "plot": lambda *_: {},
     "summary": lambda c, _: {"title": c.title},
@@ -142,6 +149,8 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append(GENERATORS.target(config.generation.models[name].type)[0])
     elif stage == "unfolding_unfold" and config.unfolding.methods[name].type == "omnifold":
         modules.append(CLASSIFIERS.target(config.unfolding.methods[name].classifier)[0])
+    elif stage == "integration_sample" and config.integration.methods[name].type == "flow":
+        modules.append(GENERATORS.target(config.integration.methods[name].model)[0])
     return modules
 
 

@@ -32,8 +32,21 @@ HEADLINE = {
         ("improvement", "how many times lower than without a cut"),
         ("null_global_p", "smallest global p-value without signal"),
     ],
-    "generation": [("c2st_auc", "classifier two-sample AUC"), ("events_per_second", "events per second")],
+    "generation": [
+        ("c2st_auc", "classifier two-sample AUC (trees)"),
+        ("c2st_auc_mlp", "the same (MLP)"),
+        ("max_delta_pearson", "largest difference of correlations"),
+        ("amplification", "true events that a training event is worth, at least"),
+        ("events_per_second", "events per second"),
+        ("speed_up", "times faster than the simulation"),
+    ],
     "unfolding": [("triangular_mean", "triangular discriminator × 10³, mean over observables")],
+    "integration": [
+        ("integral", "cross section [pb] (quadrature)"),
+        ("relative_variance", "relative variance of an evaluation"),
+        ("efficiency", "unweighting efficiency"),
+        ("overweight_cross_section", "share of the cross section in overweights"),
+    ],
 }
 SAMPLE_OBSERVABLES = ("mjj", "pt_j1", "mass_j1", "tau21_j1", "multiplicity_j1")
 STYLE = (
@@ -41,7 +54,7 @@ STYLE = (
     "th,td{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:left}"
     "td:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}"
 )
-COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor", "events", "trainings")
+COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor", "p-value", "events", "trainings")
 
 
 def describe(config: Config) -> str:
@@ -51,7 +64,8 @@ def describe(config: Config) -> str:
         f"  {name}: {_origin(sample)}{_presence(sample)}, {sample.chunks} chunk(s)"
         for name, sample in config.samples.items()
     ]
-    for block, key in (("tagging", "models"), ("generation", "models"), ("unfolding", "methods")):
+    keys = {"tagging": "models", "generation": "models", "unfolding": "methods", "integration": "methods"}
+    for block, key in keys.items():
         settings = getattr(config, block)
         if settings:
             lines.append(f"{block}: {', '.join(getattr(settings, key))} with seeds {settings.seeds}")
@@ -118,7 +132,7 @@ def _html(metrics: Iterable[Metric]) -> str:
 
 def _row(metric: Metric) -> tuple[str, ...]:
     interval = "" if metric.low == metric.high else f"{_number(metric.low)} – {_number(metric.high)}"
-    numbers = (_number(metric.value), interval, _number(metric.null), _number(metric.floor))
+    numbers = (_number(metric.value), interval, *map(_number, (metric.null, metric.floor, metric.p_value)))
     return (metric.sample, metric.model, metric.metric, *numbers, f"{metric.n:,}", str(metric.seeds))
 
 
@@ -177,7 +191,8 @@ def _headline(metrics: list[Metric], names: list[str]) -> list[tuple[str, ...]]:
 def _cell(metric: Metric | None) -> str:
     if metric is None:
         return "–"
-    against = [f"{word} {_number(value)}" for word, value in (("null", metric.null), ("floor", metric.floor)) if value]
+    others = (("null", metric.null), ("floor", metric.floor), ("p", metric.p_value))
+    against = [f"{word} {_number(value)}" for word, value in others if value]
     interval = f" [{_number(metric.low)}, {_number(metric.high)}]" if metric.low != metric.high else ""
     return f"{_number(metric.value)}{interval}" + (f" ({', '.join(against)})" if against else "")
 

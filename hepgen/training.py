@@ -3,8 +3,9 @@
 import copy
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Protocol
@@ -180,6 +181,7 @@ def train(
     card: str = "",
     name: str = "training",
     verbose: bool = True,
+    watch: Callable[[int], None] | None = None,
 ) -> History:
     """Train a model in place, on the device that it is on.
 
@@ -197,10 +199,12 @@ def train(
         card: Identifies the settings and the data that a checkpoint belongs to; another card's is ignored.
         name: What the progress bar is called.
         verbose: Whether to report each epoch.
+        watch: Called with the number of every epoch, from 1, when it is over; ends a training that is not to be gone
+            on with by raising `HepgenError`.
 
     Raises:
-        HepgenError: if there are no events, the settings do not suit the method, or the loss is no longer finite; then
-            the checkpoint is removed.
+        HepgenError: if there are no events, the settings do not suit the method, the loss is no longer finite, or
+            the watch ends the training; in the last two cases the checkpoint is removed.
     """
     events = len(data[0])
     if events == 0:
@@ -223,6 +227,12 @@ def train(
             state.discard()
             msg = f"{name}: the loss diverged in epoch {epoch + 1}"
             raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
+        if watch:
+            try:
+                watch(epoch + 1)
+            except HepgenError:
+                state.discard()
+                raise
         if log:
             log(_line(name, epoch, settings.epochs, state.history))
         if settings.patience and not state.history.validation:
@@ -289,7 +299,7 @@ def _line(name: str, epoch: int, epochs: int, history: History) -> str:
 def _optimizer(
     parameters: Any, settings: Training, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    kinds = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    kinds = {"adamw": partial(torch.optim.AdamW, betas=settings.betas), "sgd": torch.optim.SGD}
     optimizer = kinds[settings.optimizer](
         parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
     )

@@ -17,7 +17,7 @@ FLOORS = [
     {"jets", "images", "simulation"},
     {"ready_jets", "constituents"},
     {"training", "metrics", "plots"},
-    {"tagging", "generation", "unfolding", "overview", "inspection"},
+    {"tagging", "generation", "unfolding", "overview", "inspection", "integration"},
     {"search"},
     {"summary", "export"},
     {"cli"},

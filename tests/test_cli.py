@@ -44,12 +44,13 @@ def listed(text):
 
 
 def test_help_reads_like_a_table_of_contents():
-    before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "summary"]
-    stages = ["ingest", "observe", "overview", "search", "tagging", "generation", "unfolding"]
+    before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "sample", "summary"]
+    stages = ["ingest", "observe", "overview", "search", "tagging", "generation", "unfolding", "integration"]
     assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
     assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate", "split"]
     assert listed(hepgen("generation", "--help").stdout) == ["train", "sample", "evaluate"]
     assert listed(hepgen("unfolding", "--help").stdout) == ["unfold", "evaluate"]
+    assert listed(hepgen("integration", "--help").stdout) == ["sample", "evaluate"]
 
 
 def test_check_says_what_would_run(config):

@@ -270,3 +270,31 @@ def test_a_diverged_training_leaves_no_checkpoint(data, checkpoint):
     with pytest.raises(HepgenError, match="diverged"):
         fit(broken, checkpoint=path, card="a")
     assert not path.exists()
+
+
+def test_the_watch_sees_every_epoch_and_may_end_the_training(data, checkpoint):
+    epochs = []
+
+    def watch(epoch):
+        epochs.append(epoch)
+        if epoch == 3:
+            raise HepgenError("collapsed")
+
+    path = checkpoint([])
+    with pytest.raises(HepgenError, match="collapsed"):
+        fit(data, checkpoint=path, card="b", watch=watch)
+    assert epochs == [1, 2, 3]
+    assert not path.exists()
+
+
+def test_betas_are_those_of_the_optimiser():
+    """The first gradient enters the two moving averages with 1 − β of its value and of its square."""
+    model = Regression()
+    step = Descent(model, settings(betas=(0.25, 0.5)), 1)
+    step.update(torch.ones(4, 3), torch.ones(4))
+    for parameter in model.parameters():
+        state = step.optimizer.state[parameter]
+        torch.testing.assert_close(state["exp_avg"], 0.75 * parameter.grad)
+        torch.testing.assert_close(state["exp_avg_sq"], 0.5 * parameter.grad**2)
+    with pytest.raises(ValueError, match="sgd has no betas"):
+        settings(optimizer="sgd", betas=(0.25, 0.5))

@@ -1,4 +1,4 @@
-"""Products in the formats of other tools; trained taggers are exported by `hepgen.export.onnx`."""
+"""Products in the formats of other tools; trained models are exported by `hepgen.export.onnx`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from hepgen.export.products import open_products
 from hepgen.registry import Registry, unknown_name
 from hepgen.storage import atomic, refuse_inputs
 
-__all__ = ["WRITERS", "export"]
+__all__ = ["WRITERS", "check_output", "export"]
 
 WRITERS = Registry(
     "format",
@@ -40,10 +40,9 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
     output = Path(output)
     models = [path for path in paths if Path(path).suffix == ".safetensors"]
     if models:
-        msg = f"{models[0]}: is a trained model, not a product with rows; taggers are exported to .onnx"
+        msg = f"{models[0]}: is a trained model, not a product with rows; models are exported to .onnx"
         raise HepgenError(msg)
-    if output.suffix not in WRITERS:
-        raise unknown_name(f"ending of {output}:", output.suffix, WRITERS)
+    check_output(output)
     settings = {"tree": tree} if tree is not None else {}
     if rntuple:
         settings["rntuple"] = True
@@ -54,3 +53,9 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
     with atomic(output) as temporary:
         write(product, temporary, **settings)
     return product.rows
+
+
+def check_output(output: Path) -> None:
+    """Raise `HepgenError` if the ending of a file stands for no format."""
+    if output.suffix not in WRITERS:
+        raise unknown_name(f"ending of {output}:", output.suffix, WRITERS)

@@ -1,4 +1,4 @@
-"""Taggers as graphs of tensors: from physical inputs to scores, nothing outside."""
+"""Trained models as graphs of tensors: from physical inputs to scores, or from noise to events, nothing outside."""
 
 import math
 
@@ -6,10 +6,33 @@ import torch
 from torch import Tensor, nn
 
 from hepgen.config import Constituents, Images
+from hepgen.generation import generators
 from hepgen.models.trees import Forest
 from hepgen.tagging.taggers import Trained
 
-__all__ = ["JetTagger", "ObservableTagger"]
+__all__ = ["EventGenerator", "JetTagger", "ObservableTagger"]
+
+
+class EventGenerator(nn.Module):
+    """Events made of noise.
+
+    Args:
+        generator: The trained generator.
+    """
+
+    def __init__(self, generator: generators.Trained) -> None:
+        super().__init__()
+        self.network, self.scaler, self.told = generator.network, generator.scaler, generator.told
+
+    def forward(self, noise: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Events in GeV and radians, images or constituents, shape (n, *shape), float64.
+
+        Args:
+            noise: Random numbers as `Generator.noise` gives them, shape (n, k).
+            conditions: Physical values, float64, shape (n, conditions).
+        """
+        told = noise[:, :0] if conditions is None else self.told(conditions)
+        return self.scaler.inverse(self.network.draw(noise, told))
 
 
 class ObservableTagger(nn.Module):

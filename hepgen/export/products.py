@@ -79,13 +79,18 @@ def _events(file: h5py.File) -> Content:
 def _observables(file: h5py.File) -> Content:
     truth = {f"truth_{name}": values for name, values in file["truth"].items()}
     _refuse_clashes(file.filename, [*file["columns"], *truth])
-    jets = {f"constituents_j{int(rank) + 1}": jet for rank, jet in file.get("constituents", {}).items()}
-    return Content(dict(file["columns"]) | truth, jets)
+    return Content(dict(file["columns"]) | truth, _jets(file))
+
+
+def _jets(file: h5py.File) -> dict[str, h5py.Group]:
+    """The constituents of the jets of each rank that are there."""
+    return {f"constituents_j{int(rank) + 1}": jet for rank, jet in file.get("constituents", {}).items()}
 
 
 def _generated(file: h5py.File) -> Content:
     about = json.loads(file.attrs["generation"])
-    return _made(file, dict(file["columns"]), about["model"], about["seed"])
+    content = _made(file, dict(file["columns"]), about["model"], about["seed"])
+    return content._replace(lists=_jets(file))
 
 
 def _scores(file: h5py.File) -> Content:

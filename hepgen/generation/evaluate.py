@@ -1,107 +1,35 @@
 """Hold generated events against truth that no model has seen."""
 
-import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.stats import norm
 
 from hepgen.config import Config, Generation
 from hepgen.errors import HepgenError
-from hepgen.generation.dataset import derive, derived_names, read_split, title
+from hepgen.generation.columns import as_generated
+from hepgen.generation.dataset import Part, read_split, title
 from hepgen.generation.figures import make_figures
+from hepgen.generation.jets import mean_image, spectrum
+from hepgen.generation.results import Pixels, Results, Scores, Value, View, views_of
 from hepgen.generation.sample import Generated, read_generated
-from hepgen.metrics.histograms import Counts, chi2, count
-from hepgen.metrics.intervals import LEVEL
+from hepgen.generation.speed import SIMULATION, simulated_events, simulation_rate
+from hepgen.generation.verdict import Events, Truth, average, mean
+from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.record import Metric, write_metrics
-from hepgen.metrics.two_sample import Estimate, classifier_auc, pearson_difference, wasserstein
-from hepgen.observables import describe
 from hepgen.plots.figures import write_figure
 from hepgen.provenance import seed_for
-from hepgen.samples import PythiaSample
+from hepgen.table import Table
 
-__all__ = ["BASELINE", "SIMULATION", "Results", "Scores", "Truth", "evaluate", "simulation_rate"]
+__all__ = ["BASELINE", "REWEIGHTED", "evaluate"]
 
-BINS = 40
 BASELINE = "shuffled_columns"
-SIMULATION = "simulation"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """How a set of events compares with the reference half of the truth; lists run over the observables."""
-
-    counts: list[Counts]
-    chi2: list[Estimate]
-    wasserstein: list[Estimate]
-    auc: Estimate
-    correlation: Estimate
-    matrix: np.ndarray
-
-
-@dataclass(frozen=True)
-class Results:
-    """Everything that the metrics and the figures are made of.
-
-    Attributes:
-        generation: The config's block.
-        names: Observables: the features, then what is derived from them.
-        truth: The reference half of the truth.
-        null: The other half of the truth.
-        baseline: Training events with every feature shuffled on its own: right shapes, no correlations.
-        models: Averages over seeds.
-        rates: Events per second of every seed, and of the full simulation where that is known.
-        histories: Losses of every seed.
-    """
-
-    generation: Generation
-    names: list[str]
-    truth: "Truth"
-    null: Scores
-    baseline: Scores
-    models: dict[str, Scores]
-    rates: dict[str, list[float]]
-    histories: dict[str, dict[int, dict[str, list[float]]]]
-
-
-class Truth:
-    """The reference half of the held-out truth, and the bins chosen on it.
-
-    Args:
-        x: Observables of shape (n, len(names)).
-        names: Names of the columns.
-    """
-
-    def __init__(self, x: np.ndarray, names: Sequence[str]) -> None:
-        self.x = x
-        self.edges = [_edges(name, values) for name, values in zip(names, x.T, strict=True)]
-        self.counts = self._count(x)
-        self.matrix = np.corrcoef(x, rowvar=False)
-
-    def compare(self, x: np.ndarray, seed: int) -> Scores:
-        """Compare equally many events, shape (n, len(names)); `seed` fixes folds, trees and bootstraps."""
-        counts = self._count(x)
-        tests = [chi2(a, b) for a, b in zip(counts, self.counts, strict=True)]
-        return Scores(
-            counts,
-            [Estimate(test.per_ndf, test.error) for test in tests],
-            [wasserstein(a, b, seed) for a, b in zip(x.T, self.x.T, strict=True)],
-            classifier_auc(self.x, x, seed),
-            pearson_difference(x, self.x, seed),
-            np.corrcoef(x, rowvar=False),
-        )
-
-    def _count(self, x: np.ndarray) -> list[Counts]:
-        return [count(values, edges) for values, edges in zip(x.T, self.edges, strict=True)]
-
-
-def _edges(name: str, values: np.ndarray) -> np.ndarray:
-    """Equal bins over the part of the observable's plot range that the truth fills."""
-    low, high = describe(name).range_for(values)
-    first, last = np.quantile(values, [0.0005, 0.9995])
-    return np.linspace(max(low, first), min(high, last), BINS + 1)
+REWEIGHTED = "{}, reweighted"
+# Jets of each set that are looked into, at most.
+JETS = 20_000
+SIGNED = ("nll", "fpd", "kpd")
+AGAINST_NULL = ("precision", "recall", "density", "coverage")
 
 
 def evaluate(
@@ -114,161 +42,170 @@ def evaluate(
     """Compare every model over its seeds with held-out truth and write metrics and figures.
 
     The held-out truth is cut in two: one half is the reference, the other, compared in the same way, gives
-    the null value of every figure of merit. All sets are of the same size.
+    the null value of every figure of merit. All sets are of the same size. Generators of features, of images and of
+    constituents have different truths: each kind has its own metrics and figures.
 
     Args:
         config: The run.
         paths: Observables of all chunks of each sample, in order.
         generated: Events of all models and seeds.
         output: Folder for ``metrics.json`` and ``figures/``.
-        simulation_benchmarks: Snakemake's benchmark files of the jobs that simulated the whole sample;
-            without them the speed is not compared.
+        simulation_benchmarks: Snakemake's benchmark files of the jobs that simulated the whole sample and clustered
+            its jets; without them the speed is not compared.
 
     Raises:
         HepgenError: if generated events of a model are missing or have other features.
     """
-    generation = config.generation
-    parts = read_split(config, paths, generation.models)
-    held_out, learnt = (parts[part].matrix(generation.features) for part in ("test", "train"))
-    drawn = _by_model(generation, read_generated(generated))
-    features = generation.features
-    size = min(len(held_out) // 2, *(len(g.table) for entries in drawn.values() for g in entries))
-    seed = seed_for(config.seed, title(generation), "evaluate")
-    truth = Truth(_observables(held_out[:size], features), [*features, *derived_names(features)])
-    shuffled = np.random.default_rng(seed).permuted(learnt[np.arange(size) % len(learnt)], axis=0)
-    rates = {model: [len(g.table) / g.seconds for g in entries] for model, entries in drawn.items()}
-    results = Results(
-        generation,
-        [*features, *derived_names(features)],
-        truth,
-        null=truth.compare(_observables(held_out[size : 2 * size], features), seed),
-        baseline=truth.compare(_observables(shuffled, features), seed),
-        models={
-            model: _average(
-                [truth.compare(_observables(g.table.matrix(features)[:size], features), seed) for g in entries]
-            )
-            for model, entries in drawn.items()
-        },
-        rates=rates | simulation_rate(config, simulation_benchmarks),
-        histories={model: {g.seed: g.history for g in entries} for model, entries in drawn.items()},
-    )
-    write_metrics(output / "metrics.json", _metrics(results) + _speed_metrics(results, simulated_events(config)))
-    for name, figure in make_figures(results).items():
+    parts = read_split(config, paths, config.generation.models)
+    drawn = _by_model(config, read_generated(generated))
+    simulation = simulation_rate(config, simulation_benchmarks)
+    metrics, figures = [], {}
+    for view in views_of(config):
+        entries = {name: drawn[name] for name in view.models}
+        results = _compare(config, view, parts, entries, simulation)
+        metrics += [*_metrics(results), *_metrics_of_files(results, entries)]
+        figures |= make_figures(results)
+    metrics += _speed_metrics(config, {name: _rates(entries) for name, entries in drawn.items()} | simulation)
+    for name, figure in figures.items():
         write_figure(output / "figures" / f"{name}.json", figure)
+    write_metrics(output / "metrics.json", metrics)
 
 
-def _observables(x: np.ndarray, features: Sequence[str]) -> np.ndarray:
-    return np.hstack([x, derive(x, features)])
-
-
-def _by_model(generation: Generation, generated: Sequence[Generated]) -> dict[str, list[Generated]]:
+def _by_model(config: Config, generated: Sequence[Generated]) -> dict[str, list[Generated]]:
     """Generated events of each configured model by rising seed; every seed must be there once."""
-    drawn = {
-        model: sorted((g for g in generated if g.model == model), key=lambda g: g.seed) for model in generation.models
-    }
+    block = config.generation
+    drawn = {model: sorted((g for g in generated if g.model == model), key=lambda g: g.seed) for model in block.models}
     for model, entries in drawn.items():
-        if [g.seed for g in entries] != sorted(generation.seeds):
+        if [g.seed for g in entries] != sorted(block.seeds):
             found = ", ".join(str(g.seed) for g in entries) or "none"
-            msg = f"generation.models.{model}: expected events of seeds {sorted(generation.seeds)}, found {found}"
+            msg = f"generation.models.{model}: expected events of seeds {sorted(block.seeds)}, found {found}"
             raise HepgenError(msg)
     return drawn
 
 
-def _average(scores: list[Scores]) -> Scores:
-    """Mean over seeds of all comparisons with the same truth."""
-    return Scores(
-        [_average_counts(counts) for counts in zip(*(s.counts for s in scores), strict=True)],
-        [_mean(e) for e in zip(*(s.chi2 for s in scores), strict=True)],
-        [_mean(e) for e in zip(*(s.wasserstein for s in scores), strict=True)],
-        _mean([s.auc for s in scores]),
-        _mean([s.correlation for s in scores]),
-        np.mean([s.matrix for s in scores], axis=0),
+def _compare(
+    config: Config,
+    view: View,
+    parts: dict[Part, Table],
+    drawn: dict[str, list[Generated]],
+    simulation: dict[str, list[float]],
+) -> Results:
+    """The verdict on all models of one view."""
+    block = config.generation
+    seed = seed_for(config.seed, title(block), "evaluate", view.inputs)
+    most = len(parts["test"]) if view.inputs == "features" else JETS
+    size = min(len(parts["test"]) // 2, most, *(len(g.table) for entries in drawn.values() for g in entries))
+    reference, other, training = _truths(config, view, parts, size)
+    truth = Truth(view, reference, training.x, len(parts["train"]))
+    shuffled = np.random.default_rng(seed).permuted(training.x[np.arange(size) % len(training.x)], axis=0)
+    nulls: dict[tuple[str, ...], Scores] = {(): truth.compare(other.told(()), seed)}
+    models, against = {}, {}
+    for name, entries in drawn.items():
+        told = tuple(block.models[name].conditions)
+        if told not in nulls:
+            nulls[told] = truth.compare(other.told(told), seed)
+        for called, weighted in _names_of(config, name).items():
+            sets = (_events(config, view, g.table[:size], g.weights[:size] if weighted else None) for g in entries)
+            models[called] = average([truth.compare(events.told(told), seed) for events in sets])
+            against[called] = nulls[told]
+    return Results(
+        generation=block,
+        view=view,
+        size=size,
+        truth=truth,
+        null=nulls[()],
+        baseline=truth.compare(Events(shuffled, {}, np.ones(size)), seed),
+        models=models,
+        nulls=against,
+        rates={name: _rates(entries) for name, entries in drawn.items()} | simulation,
+        histories={name: {g.seed: g.history for g in entries} for name, entries in drawn.items()},
     )
 
 
-def _mean(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean over seeds: its spread (Student's t) adds to the error of one comparison, which the truth dominates."""
-    values, errors = np.array(estimates).T
-    return Estimate(float(values.mean()), float(np.sqrt(np.mean(errors**2) + _seed_error(values) ** 2)))
+def _names_of(config: Config, model: str) -> dict[str, bool]:
+    """What a model's events are called without and with their weights, where they have some."""
+    names = {model: False}
+    return names | {REWEIGHTED.format(model): True} if config.generation.models[model].reweighting else names
 
 
-def _average_counts(counts: Sequence[Counts]) -> Counts:
-    """The mean histogram, with the spread of a single seed in its variance."""
-    values = np.array([c.values for c in counts])
-    spread = values.var(0, ddof=1) if len(values) > 1 else 0.0
-    return Counts(values.mean(0), np.mean([c.variances for c in counts], axis=0) + spread)
+def _truths(config: Config, view: View, parts: dict[Part, Table], size: int) -> list[Events]:
+    """The reference, the other half of the held-out truth, and training events, as the generators would make them."""
+    block = config.generation
+    told = {condition for name in view.models for condition in block.models[name].conditions}
+    entry = block.models[view.models[0]].model_copy(update={"conditions": sorted(told)})
+    tables = (parts["test"][:size], parts["test"][size : 2 * size], parts["train"][:size])
+    return [_events(config, view, as_generated(entry, block, table), table.columns["weight"]) for table in tables]
 
 
-def _seed_error(values: np.ndarray) -> float:
-    """Half the 68 % interval of the mean over seeds, 0 for a single one."""
-    if len(values) == 1:
-        return 0.0
-    return float(student_t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+def _events(config: Config, view: View, table: Table, weights: np.ndarray | None) -> Events:
+    """What is compared of a table in the columns of generated events."""
+    weights = np.ones(len(table)) if weights is None else weights / weights.mean()
+    conditions = {name: values for name, values in table.columns.items() if name.startswith("condition_")}
+    pixels = None
+    if table.constituents:
+        jets = table.constituents[0]
+        pixels = Pixels(mean_image(jets, config.generation.images, weights), spectrum(jets, weights))
+    return Events(table.matrix(view.names), conditions, weights, pixels)
 
 
-def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, list[float]]:
-    """Events per second of the jobs that simulated the sample, or nothing where it was not simulated here.
-
-    Raises:
-        HepgenError: if a file is not a Snakemake benchmark.
-    """
-    events = simulated_events(config)
-    return {SIMULATION: [events / sum(_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
+def _rates(entries: Sequence[Generated]) -> list[float]:
+    return [len(g.table) / g.seconds for g in entries]
 
 
-def simulated_events(config: Config) -> int | None:
-    """How many events were simulated here, or None where a sample comes from elsewhere."""
-    entries = [config.samples[name] for name in config.generation.samples]
-    known = all(isinstance(entry, PythiaSample) for entry in entries)
-    return sum(entry.events for entry in entries) if known else None
-
-
-def _seconds(path: Path) -> float:
-    """Mean wall time over a benchmark's repeats."""
-    try:
-        with path.open(newline="") as file:
-            return float(np.mean([float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]))
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path}: not a readable Snakemake benchmark ({error!r}); it should have a column 's' of seconds"
-        raise HepgenError(msg) from error
-
-
-def _metrics(results: Results) -> list[Metric]:
-    null = results.null
-    metrics = []
+def _metrics(results: Results) -> Iterator[Metric]:
+    """Every figure of merit of all models, of single observables last."""
     for model, scores in {**results.models, BASELINE: results.baseline}.items():
+        null = results.nulls.get(model, results.null)
         seeds = len(results.generation.seeds) if model in results.models else 1
-        metrics += [
-            _metric(results, model, name, estimate, known.value, len(results.truth.x), seeds)
-            for name, estimate, known in (
-                ("c2st_auc", scores.auc, null.auc),
-                ("max_delta_pearson", scores.correlation, null.correlation),
-                *zip((f"chi2_ndf/{n}" for n in results.names), scores.chi2, null.chi2, strict=True),
-                *zip((f"w1/{n}" for n in results.names), scores.wasserstein, null.wasserstein, strict=True),
-            )
-        ]
-    return metrics
+        for name, value in sorted(scores.values.items(), key=lambda item: "/" in item[0]):
+            known = null.values.get(name)
+            if name in AGAINST_NULL:
+                value = value._replace(p_value=_differs(value, known))
+            yield _metric(results.generation, model, name, value, known.value if known else None, seeds)
 
 
-def _speed_metrics(results: Results, simulated: int | None) -> list[Metric]:
+def _differs(value: Value, null: Value) -> float:
+    """p-value of a difference from the null value, whichever its sign, both being normal and independent."""
+    error = float(np.hypot((value.up + value.down) / 2, (null.up + null.down) / 2))
+    return float(2 * norm.sf(abs(value.value - null.value) / error)) if error > 0 else 1.0
+
+
+def _metrics_of_files(results: Results, drawn: dict[str, list[Generated]]) -> Iterator[Metric]:
+    """What the generated files say of themselves: likelihood of held-out events, weights, conditions out of range."""
+    block = results.generation
+    for model, entries in drawn.items():
+        n, seeds = len(entries[0].table), len(entries)
+        if all(g.nll for g in entries):
+            yield _metric(block, model, "nll", _over_seeds([g.nll for g in entries], n), None, seeds)
+        if block.models[model].reweighting:
+            shares = [(effective_events(g.weights) / len(g.table), 0.0) for g in entries]
+            yield _metric(block, REWEIGHTED.format(model), "effective_share", _over_seeds(shares, n), 1.0, seeds)
+        if block.models[model].conditions:
+            shares = [(g.outside / len(g.table), 0.0) for g in entries]
+            yield _metric(block, model, "conditions_outside", _over_seeds(shares, n), 0.0, seeds)
+
+
+def _over_seeds(estimates: Sequence[tuple[float, float]], n: int) -> Value:
+    return mean([Value(value, error, error, None, n) for value, error in estimates])
+
+
+def _speed_metrics(config: Config, rates: dict[str, list[float]]) -> Iterator[Metric]:
     """Events per second and, where the simulation's speed is known, the ratio to it."""
-    metrics = []
-    simulation = results.rates.get(SIMULATION)
-    for model, rates in results.rates.items():
-        n = simulated if model == SIMULATION else results.generation.events
-        rate = Estimate(float(np.mean(rates)), _seed_error(np.array(rates)))
-        metrics.append(_metric(results, model, "events_per_second", rate, None, n, len(rates)))
+    block = config.generation
+    simulation = rates.get(SIMULATION)
+    for model, found in rates.items():
+        n = simulated_events(config) if model == SIMULATION else block.events
+        rate = _over_seeds([(value, 0.0) for value in found], n)
+        yield _metric(block, model, "events_per_second", rate, None, len(found))
         if simulation and model != SIMULATION:
-            ratio = Estimate(rate.value / simulation[0], rate.error / simulation[0])
-            metrics.append(_metric(results, model, "speed_up", ratio, 1.0, n, len(rates)))
-    return metrics
+            ratio = _over_seeds([(value / simulation[0], 0.0) for value in found], n)
+            yield _metric(block, model, "speed_up", ratio, 1.0, len(found))
 
 
-def _metric(
-    results: Results, model: str, name: str, estimate: Estimate, null: float | None, n: int, seeds: int
-) -> Metric:
-    value, error = estimate
+def _metric(block: Generation, model: str, name: str, value: Value, null: float | None, seeds: int) -> Metric:
+    low = value.value - value.down
     return Metric(
-        analysis="generation", sample=title(results.generation), model=model, metric=name, value=value,
-        low=max(value - error, 0.0), high=value + error, null=null, n=n, seeds=seeds,
+        analysis="generation", sample=title(block), model=model, metric=name, value=value.value,
+        low=low if name in SIGNED else max(low, 0.0), high=value.value + value.up, null=null,
+        p_value=value.p_value, n=value.n, seeds=seeds,
     )  # fmt: skip

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hepgen.config import Generation, Generator
 from hepgen.errors import HepgenError
 from hepgen.generation.dataset import shape_of
+from hepgen.generation.reweighting import Reweighter
 from hepgen.generation.scaling import make_scaler
 from hepgen.models import GENERATORS, TAGGERS
 from hepgen.models.files import load_model, save_model
@@ -48,7 +49,7 @@ class Trained:
         network: The model.
         scaler, told: Preprocessing of its events, and of its conditions if it has any.
         pool: Conditions of training events, shape (n, conditions), float64: those of new events are drawn from it.
-        reweighter: Scaler and classifier whose log-odds for truth weight the events, if there is one.
+        reweighter: What gives the events weights, if anything does.
         card: What its file says of it: name, seed, history.
     """
 
@@ -58,25 +59,28 @@ class Trained:
     scaler: Scaler
     told: Scaler
     pool: Tensor
-    reweighter: tuple[Scaler, Any] | None
+    reweighter: Reweighter | None
     card: dict[str, Any]
 
-    def blocks(self, events: int, conditions: np.ndarray | None = None, start: int = 0) -> Iterator[Drawn]:
+    def blocks(
+        self, events: int, conditions: np.ndarray | None = None, start: int = 0, seed: int | str = 0
+    ) -> Iterator[Drawn]:
         """Draw events block by block; the same event has the same number however many are drawn.
 
         Args:
             events: How many.
             conditions: What each is told, shape (events, conditions); without them as training events, at random.
             start: The number of the first event, a multiple of `BLOCK`.
+            seed: Another one means other events.
         """
         for first in range(start, events, BLOCK):
             size = min(BLOCK, events - first)
-            seed = seed_for(self.card["seed"], self.card["name"], "draw", first // BLOCK)
-            generator = torch.Generator().manual_seed(seed)
+            of_block = seed_for(self.card["seed"], self.card["name"], "draw", seed, first // BLOCK)
+            generator = torch.Generator().manual_seed(of_block)
             if conditions is None:
                 c = self.pool[torch.randint(len(self.pool), (size,), generator=generator)]
             else:
-                c = torch.from_numpy(conditions[first : first + size]).double()
+                c = torch.tensor(conditions[first : first + size]).double()
             yield self.draw(self.network.noise(size, generator), c)
 
     def draw(self, noise: Tensor, c: Tensor) -> Drawn:
@@ -108,10 +112,12 @@ def save(path: Path, trained: Trained, provenance: str) -> None:
     """Write a generator with all that drawing needs."""
     parts = {"network": trained.network, "preprocessing": trained.scaler, "conditions": trained.told}
     parts["pool"] = _Buffer(trained.pool)
+    card = trained.card | {"entry": trained.entry.model_dump(mode="json")}
     if trained.reweighter:
-        parts |= dict(zip(("reweighting_inputs", "reweighting"), trained.reweighter, strict=True))
+        parts |= {"reweighting_inputs": trained.reweighter.scaler, "reweighting": trained.reweighter.classifier}
+        card["reweighting"] = trained.reweighter.about
     block = trained.block.model_dump(mode="json", include={"samples", "features", "images", "constituents"})
-    save_model(path, parts, trained.card | {"entry": trained.entry.model_dump(mode="json"), "block": block}, provenance)
+    save_model(path, parts, card | {"block": block}, provenance)
 
 
 def load_generator(path: Path, device: torch.device) -> Trained:
@@ -128,18 +134,25 @@ def load_generator(path: Path, device: torch.device) -> Trained:
     block = Generation.model_validate({**card["block"], "models": {card["name"]: entry}})
     network = build(card["name"], entry, block)
     scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions))
-    network.load_state_dict(parts["network"])
-    scaler.load_state_dict(parts["preprocessing"])
-    told.load_state_dict(parts["conditions"])
-    reweighter = None
-    if "reweighting" in parts:
-        inputs = Standard(len(parts["reweighting_inputs"]["shift"]))
-        inputs.load_state_dict(parts["reweighting_inputs"])
-        classifier = TAGGERS.load(entry.reweighting)((len(inputs.shift),))
-        classifier.load_state_dict(parts["reweighting"])
-        reweighter = inputs, classifier
-    pool = parts["pool"]["values"]
+    try:
+        for part, module in {"network": network, "preprocessing": scaler, "conditions": told}.items():
+            module.load_state_dict(parts[part])
+        pool = parts["pool"]["values"]
+        reweighter = _reweighter(entry, parts, card) if entry.reweighting else None
+    except (KeyError, RuntimeError) as error:
+        msg = f"{path}: does not hold the generator that it says; it was made by another version, so train it again"
+        raise HepgenError(msg) from error
     return Trained(entry, block, network.to(device).eval(), scaler, told, pool, reweighter, card)
+
+
+def _reweighter(entry: Generator, parts: dict[str, dict[str, Any]], card: dict[str, Any]) -> Reweighter:
+    inputs = Standard(len(parts["reweighting_inputs"]["shift"]))
+    inputs.load_state_dict(parts["reweighting_inputs"])
+    classifier = TAGGERS.load(entry.reweighting)((len(inputs.shift),))
+    classifier.load_state_dict(parts["reweighting"])
+    if isinstance(classifier, nn.Module):
+        classifier.eval()
+    return Reweighter(inputs, classifier, card["reweighting"])
 
 
 class _Buffer(nn.Module):

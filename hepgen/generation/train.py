@@ -1,7 +1,7 @@
 """Train one generator with one seed."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +9,20 @@ import torch
 from torch import Tensor
 
 from hepgen.config import Config
-from hepgen.generation.dataset import conditions, inputs, read_split
+from hepgen.errors import HepgenError
+from hepgen.generation.columns import as_generated, as_table
+from hepgen.generation.dataset import Part, conditions, inputs, read_split
 from hepgen.generation.generators import Trained, build, save
+from hepgen.generation.reweighting import Reweighter, fit
 from hepgen.generation.scaling import make_scaler
+from hepgen.generation.watch import Watch
 from hepgen.plan import provenance
 from hepgen.preprocessing import Standard, scaled
+from hepgen.progress import Log
 from hepgen.provenance import digest, seed_for
 from hepgen.registry import look_up
 from hepgen.storage import checksum
+from hepgen.table import Table
 from hepgen.training import Adversarial, Descent, pick_device
 from hepgen.training import train as train_network
 
@@ -24,6 +30,8 @@ __all__ = ["Mirrored", "mirror_eta", "train"]
 
 # Conditions of training events that a model file keeps, and jets that a scaling is fitted to, at most.
 POOL, FITTED = 100_000, 20_000
+# Events that the mean weight of reweighted ones is made 1 with.
+NORMALISED = 50_000
 
 
 def train(
@@ -40,11 +48,14 @@ def train(
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        HepgenError: if the events or the settings are unfit for training.
+        HepgenError: if the events or the settings are unfit for training, or the generator collapses or diverges.
     """
     block = config.generation
     entry = look_up("entry of generation.models", model, block.models)
     parts = read_split(config, paths, [model])
+    if entry.reweighting and not len(parts["validation"]):
+        msg = f"generation.models.{model}.reweighting: needs validation events; raise generation.validation_fraction"
+        raise HepgenError(msg)
     torch.manual_seed(seed)
     network = build(model, entry, block).to(pick_device(device))
     scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions))
@@ -69,6 +80,8 @@ def train(
     made_from = provenance(config, "generation_train", model)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     files = [path for sample in block.samples for path in paths[sample]]
+    pool = _pool(given, weights[0], seed)
+    trained = Trained(entry, block, network, scaler, told, pool, None, {"name": model, "seed": seed})
     history = train_network(
         network,
         data,
@@ -79,9 +92,11 @@ def train(
         checkpoint=checkpoint,
         card=digest([made_from, seed, checksum(files)]),
         name=f"{model}, seed {seed}",
+        watch=Watch(trained, parts["train"]),
     )
-    card = {"name": model, "seed": seed, "history": asdict(history)}
-    trained = Trained(entry, block, network, scaler, told, _pool(given, weights[0], seed), None, card)
+    trained = replace(trained, card=trained.card | {"history": asdict(history)})
+    if entry.reweighting:
+        trained = replace(trained, reweighter=_reweighter(trained, parts))
     save(output, trained, made_from)
     checkpoint.unlink(missing_ok=True)
 
@@ -112,6 +127,32 @@ class Mirrored:
 
 def _signs(features: Sequence[str]) -> Tensor:
     return torch.tensor([-1.0 if name.startswith("eta_") else 1.0 for name in features])
+
+
+def _reweighter(trained: Trained, parts: dict[Part, Table]) -> Reweighter:
+    """Weights for generated events by training and validation events, and as many generated ones as of each."""
+    name, seed, entry, block = trained.card["name"], trained.card["seed"], trained.entry, trained.block
+    truth = [parts[part] for part in ("train", "validation")]
+
+    def draw(events: int, purpose: str) -> Iterator[Table]:
+        return (as_table(entry, block, d.x, d.conditions) for d in trained.blocks(events, seed=purpose))
+
+    made = Table.concatenate(list(draw(len(truth[0]) + len(truth[1]), "reweighting")))
+    split = made[: len(truth[0])], made[len(truth[0]) :]
+    reweighter = fit(
+        entry.reweighting,
+        [as_generated(entry, block, table) for table in truth],
+        [table.columns["weight"] for table in truth],
+        split,
+        draw(NORMALISED, "normalisation"),
+        seed,
+    )
+    about = reweighter.about
+    Log()(
+        f"{name}, seed {seed}: reweighted; validation loss {about['validation_loss']:.4f} (a coin's: 0.6931), "
+        f"effective events {about['effective_share']:.1%}, {about['clamped']} of {about['events']} log-odds clamped"
+    )
+    return reweighter
 
 
 def _pool(given: Tensor, weight: np.ndarray, seed: int) -> Tensor:

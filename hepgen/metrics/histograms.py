@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import chi2 as chi2_distribution
 
 __all__ = ["Chi2", "Counts", "chi2", "count"]
 
@@ -30,6 +31,11 @@ class Chi2(NamedTuple):
         """Standard deviation of χ²/ndf: that of a non-central χ² with the excess over ndf as its centre."""
         excess = max(self.value - self.ndf, 0.0)
         return math.sqrt(2 * (self.ndf + 2 * excess)) / self.ndf
+
+    @property
+    def p_value(self) -> float:
+        """Probability of a χ² at least as large from equal parents; bins must hold several events each."""
+        return float(chi2_distribution.sf(self.value, self.ndf))
 
 
 def count(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> Counts:

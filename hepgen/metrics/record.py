@@ -14,13 +14,14 @@ class Metric(BaseModel):
     """One figure of merit with its uncertainty and what it is to be held against.
 
     Attributes:
-        analysis: ``samples``, ``tagging``, ``generation`` or ``unfolding``.
+        analysis: ``samples`` or the block of the configuration, e.g. ``tagging``.
         sample: The sample or samples that it was measured on.
         model: The model, cut or method.
         metric: What was measured, e.g. ``auc`` or ``w1/mjj`` (per observable).
         value, low, high: The value and its 68 % interval.
         null: What a comparison of truth with truth (or no information) gives, where that is defined.
         floor: The statistical floor of the value, where there is one.
+        p_value: How likely a value as far from the null is where there is no difference, where that was tested.
         n: Events that the value was measured on.
         seeds: Trainings that it was averaged over.
     """
@@ -36,6 +37,7 @@ class Metric(BaseModel):
     high: float
     null: float | None = None
     floor: float | None = None
+    p_value: float | None = None
     n: int
     seeds: int = 1
 

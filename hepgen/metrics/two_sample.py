@@ -1,109 +1,204 @@
 """Two-sample tests: how far two sets of events are from having one parent."""
 
+import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata, wasserstein_distance
+from scipy.special import logit
+from scipy.stats import norm
+from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
+from sklearn.neural_network import MLPClassifier
 
 from hepgen.errors import HepgenError
+from hepgen.metrics.distances import p_value, pearson_difference, wasserstein
+from hepgen.metrics.divergences import effective_events
+from hepgen.metrics.resampling import Estimate
+from hepgen.metrics.weighted import matrix, mean_one, quantile, standardise
 
-__all__ = ["Estimate", "auc", "classifier_auc", "pearson_difference", "wasserstein"]
+__all__ = [
+    "ClassifierTest",
+    "Estimate",
+    "auc",
+    "classifier_auc",
+    "classifier_test",
+    "p_value",
+    "pearson_difference",
+    "tails",
+    "wasserstein",
+]
 
 FOLDS = 5
+# A likelihood ratio of 3·10⁶ is more than any sample can tell, and its exponential is still finite.
+SATURATION = 15.0
 
 
-class Estimate(NamedTuple):
-    """A value and its standard deviation."""
+class ClassifierTest(NamedTuple):
+    """How well a classifier tells generated events from the truth.
 
-    value: float
-    error: float
+    Attributes:
+        auc: Area under the ROC curve of the scores: 0.5 where they cannot be told apart, 1 where they do not overlap.
+        p_value: Probability of such an area if both have one parent (one-sided).
+        x_scores: Log-odds for the truth of the generated events, shape (n,), at equal sums of weights: their
+            exponentials are the likelihood ratios that would reweight the generated events to the truth.
+        y_scores: The same of the true events, shape (m,).
+        saturated: How many scores were cut back to ±15.
+    """
+
+    auc: Estimate
+    p_value: float
+    x_scores: np.ndarray
+    y_scores: np.ndarray
+    saturated: int
 
 
-def classifier_auc(first: np.ndarray, second: np.ndarray, seed: int) -> Estimate:
-    """Area under the ROC curve of gradient-boosted trees that tell two sets of events apart.
+def classifier_test(
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    *,
+    kind: str = "trees",
+    x_weight: np.ndarray | None = None,
+    y_weight: np.ndarray | None = None,
+) -> ClassifierTest:
+    """Train a classifier to tell generated events from the truth.
 
-    Every event is scored by trees that were trained on the other folds. 0.5 means that they cannot be told
-    apart, 1 that they do not overlap.
+    Every event is scored by a classifier that was trained on the other folds. Without a difference the scores of two
+    folds depend on each other's chance fluctuations in the same way: their sum over pairs of folds counts each pair
+    twice, which doubles the variance that the area would have with a classifier trained elsewhere. The error holds
+    this factor, which is the largest one: where the difference is clear the classifier no longer follows chance.
 
     Args:
-        first: Events of shape (n, d).
-        second: Events of shape (m, d); take n = m.
-        seed: Fixes the folds and the trees.
+        x: Generated events of shape (n, d).
+        y: The truth, shape (m, d).
+        seed: Fixes the folds and the classifier.
+        kind: ``trees`` (gradient boosting) or ``mlp`` (two hidden layers of 64).
+        x_weight: Event weights of shape (n,); None for equal ones. Each side gets half of the total.
+        y_weight: The same of the truth, shape (m,).
 
     Raises:
         HepgenError: if a set has fewer events than there are folds.
 
     References:
-        Lopez-Paz, Oquab, Revisiting Classifier Two-Sample Tests, 2016, arXiv:1610.06545.
+        Lopez-Paz, Oquab, Revisiting Classifier Two-Sample Tests, 2016, arXiv:1610.06545; Das et al., How to
+        understand limitations of generative networks, 2023, arXiv:2305.16774 (the distribution of the weights).
     """
-    if min(len(first), len(second)) < FOLDS:
-        msg = f"a classifier test needs at least {FOLDS} events on each side, found {len(first)} and {len(second)}"
+    if min(len(x), len(y)) < FOLDS:
+        msg = f"a classifier test needs at least {FOLDS} events on each side, found {len(x)} and {len(y)}"
         raise HepgenError(msg)
-    x = np.concatenate([first, second])
-    label = np.repeat([0, 1], [len(first), len(second)])
-    scores = np.empty(len(x))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
-    for train, test in folds.split(x, label):
-        scores[test] = _trees(seed).fit(x[train], label[train]).predict_proba(x[test])[:, 1]
-    return auc(scores, label)
+    weight = np.concatenate([w / w.sum() for w in (mean_one(x, x_weight), mean_one(y, y_weight))])
+    label = np.repeat([0, 1], [len(x), len(y)])
+    events = np.concatenate([matrix(x), matrix(y)])
+    if kind == "mlp":
+        events = standardise(events, events, weight)[0].astype(np.float32)
+    scores = _cross_fitted(kind, events, label, weight * len(label) / 2, seed)
+    found = auc(scores, label, weight)
+    area = Estimate(found.value, math.sqrt(2) * found.error)
+    # Mann and Whitney's variance of equal parents, doubled alike.
+    null_error = math.sqrt(sum(1 / effective_events(weight[label == side]) for side in (0, 1)) / 12 * 2)
+    saturated = np.count_nonzero(np.abs(scores) > SATURATION)
+    x_scores, y_scores = np.split(scores.clip(-SATURATION, SATURATION), [len(x)])
+    return ClassifierTest(area, float(norm.sf((area.value - 0.5) / null_error)), x_scores, y_scores, saturated)
 
 
-def _trees(seed: int) -> HistGradientBoostingClassifier:
+def classifier_auc(first: np.ndarray, second: np.ndarray, seed: int) -> Estimate:
+    """Area under the ROC curve of gradient-boosted trees that tell two sets of events apart; see `classifier_test`."""
+    return classifier_test(first, second, seed).auc
+
+
+def _cross_fitted(kind: str, events: np.ndarray, label: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
+    """Log-odds of label 1 from classifiers that were trained on the other folds, shape (n,)."""
+    scores = np.empty(len(events))
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(events, label):
+        with warnings.catch_warnings():
+            # The network may use all the passes that it is given.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            # Of fewer events than a batch holds, all are one.
+            warnings.filterwarnings("ignore", "Got `batch_size`", UserWarning)
+            classifier = CLASSIFIERS[kind](seed).fit(events[train], label[train], sample_weight=weight[train])
+        # A probability of exactly 0 or 1 gives infinite odds, which are cut back like all that saturate.
+        scores[test] = logit(classifier.predict_proba(events[test])[:, 1])
+    return scores
+
+
+def _trees(seed: int) -> ClassifierMixin:
     return HistGradientBoostingClassifier(
         max_iter=100, learning_rate=0.05, min_samples_leaf=50, early_stopping=False, random_state=seed
     )
 
 
-def auc(scores: np.ndarray, label: np.ndarray) -> Estimate:
-    """Area under the ROC curve of scores, shape (n,), for labels 0 and 1.
+def _mlp(seed: int) -> ClassifierMixin:
+    return MLPClassifier(
+        (64, 64), batch_size=1024, learning_rate_init=2e-3, max_iter=20, early_stopping=True, n_iter_no_change=4,
+        random_state=seed,
+    )  # fmt: skip
+
+
+CLASSIFIERS = {"trees": _trees, "mlp": _mlp}
+
+
+def auc(scores: np.ndarray, label: np.ndarray, weight: np.ndarray | None = None) -> Estimate:
+    """Area under the ROC curve of scores, shape (n,), for labels 0 and 1, and its error for given scores.
 
     References:
         DeLong, DeLong, Clarke-Pearson (the variance), 1988, Biometrics 44, 837.
     """
-    ranks = rankdata(scores)
-    placements = []
-    for side in (0, 1):
-        own = label == side
-        placements.append((ranks[own] - rankdata(scores[own])) / np.sum(~own))
-    variance = sum(np.var(p, ddof=1) / len(p) for p in placements)
-    return Estimate(float(placements[1].mean()), float(np.sqrt(variance)))
+    weight = np.ones(len(scores)) if weight is None else weight
+    sides = [(scores[label == side], weight[label == side]) for side in (0, 1)]
+    below = _placements(sides[1][0], *sides[0])
+    above = 1 - _placements(sides[0][0], *sides[1])
+    area = float(np.average(below, weights=sides[1][1]))
+    variance = 0.0
+    for placements, (_, w) in zip((above, below), sides, strict=True):
+        variance += np.sum((w * (placements - area)) ** 2) / w.sum() ** 2 * len(w) / (len(w) - 1)
+    return Estimate(area, math.sqrt(variance))
 
 
-def wasserstein(sample: np.ndarray, reference: np.ndarray, seed: int, replicas: int = 25) -> Estimate:
-    """First Wasserstein distance in units of the reference's standard deviation, with its bootstrap error.
+def _placements(scores: np.ndarray, other: np.ndarray, other_weight: np.ndarray) -> np.ndarray:
+    """The share of the other side's weight that lies below each score, ties counting half."""
+    order = np.argsort(other)
+    cumulative = np.concatenate([[0.0], np.cumsum(other_weight[order])])
+    below, reached = (cumulative[np.searchsorted(other[order], scores, side=side)] for side in ("left", "right"))
+    return (below + reached) / 2 / cumulative[-1]
+
+
+def tails(
+    x: np.ndarray,
+    y: np.ndarray,
+    seed: int,
+    *,
+    quantiles: tuple[float, ...] = (0.99, 0.999),
+    x_weight: np.ndarray | None = None,
+    y_weight: np.ndarray | None = None,
+) -> list[Estimate]:
+    """What share of the generated events lies beyond quantiles of the truth, over the truth's share: 1 is perfect.
+
+    The error is that of both counts, for none beyond that of a single event.
 
     Args:
-        sample: One number per event, shape (n,).
-        reference: The same of the reference, shape (m,).
-        seed: Fixes the replicas.
-        replicas: Bootstrap replicas of both sides; with 25 the error is known to 14 %.
+        x: One number per event, shape (n,).
+        y: The same of the truth, shape (m,).
+        seed: Not needed, as nothing is drawn; here so that all figures of merit are called alike.
+        quantiles: Shares of the truth that lie below; events at the quantile count as beyond.
+        x_weight: Event weights of shape (n,); None for equal ones.
+        y_weight: The same of the truth, shape (m,).
     """
-    rng = np.random.default_rng(seed)
-    scale = reference.std()
-    first, second = (sample - reference.mean()) / scale, (reference - reference.mean()) / scale
-    spread = [wasserstein_distance(_resample(first, rng), _resample(second, rng)) for _ in range(replicas)]
-    return Estimate(float(wasserstein_distance(first, second)), float(np.std(spread, ddof=1)))
+    (x,), (y,) = matrix(x).T, matrix(y).T
+    x_weight, y_weight = mean_one(x, x_weight), mean_one(y, y_weight)
+    ratios = []
+    for level in quantiles:
+        threshold = quantile(y, y_weight, level)
+        (share, error), (true, true_error) = _beyond(x >= threshold, x_weight), _beyond(y >= threshold, y_weight)
+        ratio = share / true
+        ratios.append(Estimate(ratio, math.hypot(error, ratio * true_error) / true))
+    return ratios
 
 
-def pearson_difference(sample: np.ndarray, reference: np.ndarray, seed: int, replicas: int = 25) -> Estimate:
-    """Largest absolute difference of two sets' correlation coefficients, with its bootstrap error.
-
-    Args:
-        sample: Events of shape (n, d).
-        reference: Events of shape (m, d).
-        seed: Fixes the replicas.
-        replicas: Bootstrap replicas of both sides.
-    """
-    rng = np.random.default_rng(seed)
-
-    def largest(first: np.ndarray, second: np.ndarray) -> float:
-        return float(np.abs(np.corrcoef(first, rowvar=False) - np.corrcoef(second, rowvar=False)).max())
-
-    spread = [largest(_resample(sample, rng), _resample(reference, rng)) for _ in range(replicas)]
-    return Estimate(largest(sample, reference), float(np.std(spread, ddof=1)))
-
-
-def _resample(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return values[rng.integers(0, len(values), len(values))]
+def _beyond(passing: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Share of the weight that passes and its error."""
+    total, squares = weight.sum(), weight**2
+    variance = max(squares[passing].sum(), squares.mean())
+    return float(weight[passing].sum() / total), float(math.sqrt(variance) / total)

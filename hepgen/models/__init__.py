@@ -27,7 +27,7 @@ each row: x of shape (n, *shape), conditions c of shape (n, conditions), which m
   deterministic, without gradients. ``batch``: for how many events at once that is fastest on a CPU.
 - ``scaler``: the preprocessing that it wants, see `hepgen.generation.scaling.make_scaler`; ``mirror_eta``: whether
   it wants to be trained on events reflected at random along the beam.
-- Optional: ``log_prob(x, c)``, the exact log-density of events, (n,).
+- Optional: ``log_prob(x, c)``, the exact log-density of events, (n,); ``pretrains``: whether it still waits to learn.
 
 tests/models/test_generators.py holds every registered generator to this.
 """
@@ -60,7 +60,15 @@ GENERATORS = Registry(
     "generator",
     {
         "rqs_flow": "hepgen.models.flows:RQSCouplingFlow",
+        "affine_flow": "hepgen.models.flows:AffineCouplingFlow",
+        "maf": "hepgen.models.flows:MaskedAutoregressiveFlow",
         "dijet_gan": "hepgen.models.gans:DijetGAN",
+        "gan": "hepgen.models.gans:TableGAN",
+        "dcgan": "hepgen.models.image_gans:DCGAN",
+        "lagan": "hepgen.models.image_gans:LAGAN",
+        "vae": "hepgen.models.variational:VAE",
+        "diffusion": "hepgen.models.diffusion:Diffusion",
+        "flow_matching": "hepgen.models.diffusion:FlowMatching",
     },
 )
 

@@ -1,4 +1,4 @@
-"""Exported taggers take physical inputs and give hepgen's own scores, of any batch and padding."""
+"""Exported models: physical inputs give hepgen's own scores, of any batch and padding, noise hepgen's own events."""
 
 import json
 from functools import partial
@@ -14,14 +14,18 @@ from typer.testing import CliRunner
 
 import hepgen
 from hepgen.cli import app
-from hepgen.config import Constituents, Images, parse
+from hepgen.config import Constituents, Generation, Generator, Images, parse
 from hepgen.constituents import JetConstituents
 from hepgen.errors import HepgenError
 from hepgen.export import export, graphs
-from hepgen.export.onnx import export_tagger
+from hepgen.export.onnx import export_model
+from hepgen.generation.dataset import inputs as rows_of
+from hepgen.generation.generators import Trained, build, load_generator, save
+from hepgen.generation.scaling import make_scaler
 from hepgen.images import JetImages
-from hepgen.models import TAGGERS
+from hepgen.models import GENERATORS, TAGGERS
 from hepgen.models.files import load_model, save_model
+from hepgen.preprocessing import Standard
 from hepgen.table import Table, write_table
 from hepgen.tagging.dataset import load
 from hepgen.tagging.score import score
@@ -75,7 +79,7 @@ def exported(paths, tmp_path):
         file = tmp_path / "model.safetensors"
         train(config, "mine", 3, paths, file, "cpu")
         expected = score(config, file, paths, tmp_path / "scores.h5", "cpu")
-        export_tagger([file], tmp_path / "x.onnx")
+        export_model([file], tmp_path / "x.onnx")
         session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
         (table,) = load(config, paths, [*OBSERVABLES, "mjj"], ("test",), constituents=True)
         arrays = {
@@ -146,6 +150,87 @@ def test_quantiles_and_scores_of_other_kinds(inputs, scores, exported, tmp_path)
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["inputs"])["mass"] == ["mjj [GeV]"]
     assert about["score"] == (scores or ["mse"])[0]
+
+
+FEATURES = ["pt_j1", "eta_j1", "mass_j1", "dphi_jj"]
+# Each step of these is a network of its own in the graph.
+FEW = {"steps": 4, "sampling_steps": 2, "layers": 2}
+# Made of modules of nflows that branch on values.
+REFUSED = {"affine_flow", "maf"}
+
+
+def make_generator(file, kind, conditions, views=("features", "images", "constituents")):
+    """The file of a generator with random weights, for the first of the views that it can make."""
+    rng = np.random.default_rng(1)
+    columns = {name: rng.uniform(1, 2, 200) for name in (*FEATURES, "mjj")}
+    table = Table(columns, {}, (draw_jets(rng, 200),))
+    settings = {name: value for name, value in FEW.items() if name in GENERATORS.settings(kind)}
+    for view in views:
+        entry = Generator(type=kind, inputs=view, conditions=conditions, settings=settings)
+        about = {"images": {"pixels": 12}, "constituents": {"number": 6}}
+        block = Generation(samples=["qcd"], features=FEATURES, models={"mine": entry}, **about)
+        torch.manual_seed(1)
+        try:
+            network = build("mine", entry, block)
+        except HepgenError:
+            continue
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter += 0.05 * torch.randn_like(parameter)
+        x = rows_of(block, entry, table)[torch.arange(200)]
+        c = torch.from_numpy(table.matrix(["mjj"])[:, : len(conditions)])
+        scaler, told = make_scaler(network, entry, block), Standard(len(conditions)).fit(c)
+        scaler.fit(x)
+        card = {"name": "mine", "seed": 3, "history": {}}
+        save(file, Trained(entry, block, network.eval(), scaler, told, c, None, card), "{}")
+        return
+    pytest.fail(f"{kind} makes none of {views}")
+
+
+def assert_same_events(file, output, events):
+    """The graph makes of noise and conditions what hepgen does, to 10⁻⁵ of 1 or of an event's largest number."""
+    trained = load_generator(file, torch.device("cpu"))
+    random = torch.Generator().manual_seed(5)
+    noise = trained.network.noise(events, random)
+    c = trained.pool[torch.randint(len(trained.pool), (events,), generator=random)]
+    expected = trained.draw(noise, c).x
+    inputs = {"noise": noise.numpy()} | ({"conditions": c.numpy()} if trained.entry.conditions else {})
+    (found,) = onnxruntime.InferenceSession(output).run(["events"], inputs)
+    assert found.shape == expected.shape
+    assert found.dtype == np.float64
+    size = np.maximum(1, np.abs(expected).reshape(events, -1).max(1)).reshape(-1, *[1] * (expected.ndim - 1))
+    assert (np.abs(found - expected) <= TOLERANCE * size).all()
+    assert len(np.unique(expected.reshape(events, -1), axis=0)) == events
+
+
+CASES = [*((kind, {}) for kind in GENERATORS), ("flow_matching", {"views": ["constituents"]})]
+
+
+@pytest.mark.parametrize(("kind", "options"), CASES)
+def test_every_generator_makes_the_events_of_hepgen(kind, options, tmp_path):
+    for conditions in [["mjj"], []][: 2 if kind in ("rqs_flow", "dijet_gan") else 1]:
+        make_generator(tmp_path / "m.safetensors", kind, conditions, **options)
+        if kind in REFUSED:
+            with pytest.raises(HepgenError, match=f"this {kind} cannot be written as ONNX"):
+                export_model([tmp_path / "m.safetensors"], tmp_path / "x.onnx")
+            return
+        export_model([tmp_path / "m.safetensors"], tmp_path / "x.onnx")
+        for events in (1, 30):
+            assert_same_events(tmp_path / "m.safetensors", tmp_path / "x.onnx", events)
+
+
+def test_a_generator_says_what_it_makes_and_is_told(tmp_path):
+    make_generator(tmp_path / "m.safetensors", "dijet_gan", ["mjj"])
+    result = CliRunner().invoke(app, ["export", str(tmp_path / "m.safetensors"), "-o", str(tmp_path / "x.onnx")])
+    assert result.stdout == f"{tmp_path / 'x.onnx'}: mine, seed 3: events of noise and conditions\n"
+    model = onnx.load(tmp_path / "x.onnx")
+    about = {entry.key: entry.value for entry in model.metadata_props}
+    assert about == {
+        "hepgen": hepgen.__version__, "generator": "mine", "type": "dijet_gan", "seed": "3", "provenance": "{}",
+        "events": '["pt_j1 [GeV]", "eta_j1", "mass_j1 [GeV]", "dphi_jj"]', "conditions": '["mjj [GeV]"]',
+    }  # fmt: skip
+    assert model.graph.output[0].doc_string == "pt_j1 [GeV], eta_j1, mass_j1 [GeV], dphi_jj"
+    assert model.graph.input[1].doc_string == "mjj [GeV]"
 
 
 SETTINGS = [
@@ -220,7 +305,7 @@ def test_a_plugin_that_has_no_graph_is_an_error(plugin, message, tmp_path, monke
     card = {"name": "m", "seed": 1, "shape": [2], "type": "mine", "inputs": ["a", "b"]}
     save_model(file, {"preprocessing": Branching([2]), "model": Branching([2])}, card)
     with pytest.raises(HepgenError, match=message) as error:
-        export_tagger([file], tmp_path / "x.onnx")
+        export_model([file], tmp_path / "x.onnx")
     assert "\n" not in str(error.value)
     assert list(tmp_path.iterdir()) == [file]
     assert capfd.readouterr() == ("", "")
@@ -233,7 +318,7 @@ def save_card(path, **card):
 @pytest.mark.parametrize(
     ("write", "name", "message"),
     [
-        (partial(save_card, type="rqs_flow"), "m.safetensors", "is a trained rqs_flow, not a tagger"),
+        (partial(save_card, type="rqs_flow"), "m.safetensors", "is a trained rqs_flow, neither a tagger nor a gen"),
         (partial(save_card, type="pca", inputs="images"), "m.safetensors", "does not say how its images are made"),
         (lambda path: path.write_bytes(b"\x89HDF\r\n"), "events.h5", "not a readable model file"),
     ],
@@ -241,14 +326,14 @@ def save_card(path, **card):
 def test_what_is_no_tagger_is_an_error(write, name, message, tmp_path):
     write(tmp_path / name)
     with pytest.raises(HepgenError, match=message):
-        export_tagger([tmp_path / name], tmp_path / "x.onnx")
+        export_model([tmp_path / name], tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
 
 
 def test_one_model_goes_to_one_onnx_file_and_nowhere_else(tmp_path):
     files = [tmp_path / f"{seed}.safetensors" for seed in (1, 2)]
-    with pytest.raises(HepgenError, match="holds one trained tagger; 2 files were given"):
-        export_tagger(files, tmp_path / "x.onnx")
+    with pytest.raises(HepgenError, match="holds one trained model; 2 files were given"):
+        export_model(files, tmp_path / "x.onnx")
     with pytest.raises(HepgenError, match="is a trained model, not a product with rows"):
         export(files, tmp_path / "x.root")
     result = CliRunner().invoke(app, ["export", str(files[0]), "-o", str(tmp_path / "x.onnx"), "--rntuple"])

@@ -34,6 +34,12 @@ def draw_dijets(events, seed):
 
 
 @pytest.fixture(scope="session")
+def dijets():
+    """Draws a table of dijets: (events, seed)."""
+    return draw_dijets
+
+
+@pytest.fixture(scope="session")
 def paths(tmp_path_factory):
     """Observables of the sample in two chunks."""
     folder = tmp_path_factory.mktemp("observables")
@@ -80,7 +86,7 @@ def made(tmp_path_factory):
         files = folder / f"{model}_{seed}.safetensors", folder / f"{model}_{seed}.h5"
         if not files[1].exists():
             train(config, model, seed, paths, files[0], "cpu")
-            sample(config, files[0], files[1], "cpu")
+            sample(config, files[0], paths, files[1], "cpu")
         return files
 
     return make

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from hepgen.errors import HepgenError
-from hepgen.generation.sample import read_generated, sample
+from hepgen.generation.dataset import read_split
+from hepgen.generation.generators import load_generator
+from hepgen.generation.sample import likelihood, read_generated, sample
 from hepgen.models.files import load_model, save_model
 from hepgen.storage import describe_h5
+from hepgen.table import Table
 
 
 @pytest.mark.parametrize("model", ["flow", "gan"])
@@ -31,7 +34,7 @@ def test_generated_events(config, paths, made, model):
 @pytest.mark.parametrize("model", ["flow", "gan"])
 def test_equal_models_give_equal_events(config, paths, made, tmp_path, model):
     trained, file = made(config, paths, model, 1)
-    sample(config, trained, tmp_path / "again.h5", "cpu")
+    sample(config, trained, paths, tmp_path / "again.h5", "cpu")
     first, again, other = (
         entry.table.columns for entry in read_generated([file, tmp_path / "again.h5", made(config, paths, model, 2)[1]])
     )
@@ -47,7 +50,7 @@ def test_values_that_are_not_finite_are_an_error(config, paths, made, tmp_path):
     modules = {name: _State(state) for name, state in parts.items()}
     save_model(tmp_path / "broken.safetensors", modules, card)
     with pytest.raises(HepgenError, match="1500 of 1500 generated events are not finite"):
-        sample(config, tmp_path / "broken.safetensors", tmp_path / "events.h5", "cpu")
+        sample(config, tmp_path / "broken.safetensors", paths, tmp_path / "events.h5", "cpu")
     assert not (tmp_path / "events.h5").exists()
 
 
@@ -61,4 +64,22 @@ class _State:
 
 def test_another_kind_of_file_is_refused(paths):
     with pytest.raises(HepgenError, match="expected generated, found observables"):
-        read_generated(paths)
+        read_generated(paths["qcd"])
+
+
+def test_held_out_events_tell_how_likely_they_are(config, paths, made):
+    """The mean over test events, each as often as its weight says; none where there is no density."""
+    trained = load_generator(made(config, paths, "flow", 1)[0], torch.device("cpu"))
+    truth = read_split(config, paths, ["flow"])["test"]
+    value, error = likelihood(trained, truth)
+    (generated, gan) = read_generated([made(config, paths, model, 1)[1] for model in ("flow", "gan")])
+    assert generated.nll == pytest.approx((value, error))
+    assert gan.nll is None
+    assert generated.outside == 0
+    # The entropy of the events that are learnt bounds it from below; a barely trained flow is not far above.
+    assert 20 < value < 35
+    assert 0 < error < 0.2
+    half = Table({name: values[:1000] for name, values in truth.columns.items()})
+    double = Table(half.columns | {"weight": np.r_[np.full(500, 2.0), np.zeros(500)]})
+    first = Table({name: values[:500] for name, values in half.columns.items()})
+    assert likelihood(trained, double) == pytest.approx(likelihood(trained, first))

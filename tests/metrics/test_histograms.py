@@ -36,11 +36,13 @@ def test_chi2_of_toys_has_mean_one(events):
     rng = np.random.default_rng(1)
     probability = np.exp(-np.arange(12) / 4)
     probability /= probability.sum()
-    values = []
+    tests = []
     for _ in range(2000):
         pair = [rng.choice(12, events, p=probability) / 10 - 0.05 for _ in range(2)]
-        values.append(chi2(*(count(x, EDGES) for x in pair)).per_ndf)
-    assert np.mean(values) == pytest.approx(1, abs=3 * np.sqrt(2 / 11 / 2000))
+        tests.append(chi2(*(count(x, EDGES) for x in pair)))
+    assert np.mean([test.per_ndf for test in tests]) == pytest.approx(1, abs=3 * np.sqrt(2 / 11 / 2000))
+    # The p-value is uniform: its mean over 2000 is known to 0.0065.
+    assert np.mean([test.p_value for test in tests]) == pytest.approx(0.5, abs=3 * 0.0065)
 
 
 def test_chi2_error_is_the_spread_of_toys():

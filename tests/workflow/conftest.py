@@ -42,7 +42,7 @@ class Project:
             return Counter()
         table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal ", output, re.MULTILINE | re.DOTALL)
         jobs = dict(line.split() for line in table[1].splitlines())
-        targets = {"all", "samples", "tagging", "generation", "unfolding"}
+        targets = {"all", "samples", "tagging", "generation", "unfolding", "integration"}
         return Counter({rule: int(count) for rule, count in jobs.items() if rule not in targets})
 
     def planned_models(self, rule: str) -> set[str]:

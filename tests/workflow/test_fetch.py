@@ -10,7 +10,7 @@ def no_other_folder(monkeypatch):
 
 def test_only_absent_files_are_fetched(empty):
     def change(content):
-        for block in ("tagging", "search", "generation", "unfolding"):
+        for block in ("tagging", "search", "generation", "unfolding", "integration"):
             del content[block]
         entry = {"source": "lhco", "path": "dataset:lhco_black_boxes", "chunks": 3, "jets": "dijet"}
         content["samples"] = {"boxes": entry}

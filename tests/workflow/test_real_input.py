@@ -24,6 +24,7 @@ def areas(results):
     return {record.model: record for record in read_metrics(results / "metrics.json") if record.metric == "auc"}
 
 
+@pytest.mark.slow
 def test_the_signal_region_as_published(empty, reference):
     """Supervised trees reach what others published, the τ21 cut what its events give, autoencoders what they can."""
     auc = areas(run(empty, "lhco_features.yaml", reference))

@@ -52,7 +52,7 @@ def complaints(browser):
 
 def test_front_page_says_what_was_run_with_what_result(page):
     text = page.find_element("tag name", "body").text
-    for expected in ("A tiny run of everything", "Tagging", "Generation", "Unfolding", "Pythia 8", "torch", "AUC"):
+    for expected in ("A tiny run", "Tagging", "Generation", "Unfolding", "Integration", "Pythia 8", "torch", "AUC"):
         assert expected in text
     assert page.execute_script("return document.querySelector('.prose').getBoundingClientRect().top") >= 0
     assert not complaints(page)
@@ -78,7 +78,7 @@ def test_every_result_opens_with_caption_and_unbroken_image(page, finished):
 
 def test_every_menu_entry_opens(page):
     categories = page.execute_script("return Object.keys(categories)")
-    assert {"Tagging", "Generation", "Unfolding", "Tables"} <= set(categories)
+    assert {"Tagging", "Generation", "Unfolding", "Integration", "Tables"} <= set(categories)
     for category in categories:
         page.execute_script("app.showCategory(arguments[0])", category)
         wait_for(page, f"return document.body.innerText.toLowerCase().includes({category.lower()!r})")
@@ -90,7 +90,9 @@ def test_every_menu_entry_opens(page):
 
 def test_metrics_hold_every_analysis(finished):
     records = json.loads((finished.root / "results/metrics.json").read_text())
-    assert {record["analysis"] for record in records} == {"samples", "tagging", "search", "generation", "unfolding"}
+    assert {record["analysis"] for record in records} == {
+        "samples", "tagging", "search", "generation", "unfolding", "integration",
+    }  # fmt: skip
     for record in records:
         assert record["low"] <= record["value"] <= record["high"], record
         assert record["n"] > 0

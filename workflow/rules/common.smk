@@ -29,7 +29,7 @@ OUT = CONFIG.output
 FROZEN = f"{OUT}/config.yaml"
 ANALYSES = [
     name
-    for name in ("tagging", "search", "generation", "unfolding")
+    for name in ("tagging", "search", "generation", "unfolding", "integration")
     if getattr(CONFIG, name)
 ]
 FIGURED = ["overview", *ANALYSES]
@@ -157,9 +157,13 @@ def generation_samples():
 
 
 def timings(*samples):
-    """How long each simulated chunk of the samples took."""
+    """How long each simulated chunk of the samples took, from generator to observables."""
     simulated = [name for name in samples if CONFIG.samples[name].source == "pythia"]
-    return chunks("{out}/benchmarks/ingest/{sample}/{chunk}.tsv", *simulated)
+    return [
+        path
+        for stage in ("ingest", "observe")
+        for path in chunks(f"{{out}}/benchmarks/{stage}/{{sample}}/{{chunk}}.tsv", *simulated)
+    ]
 
 
 def unfolding_samples():

@@ -25,10 +25,11 @@ rule generation_train:
         " --output {output:q} > {log:q} 2>&1"
 
 
-# Draw events from a trained generator.
+# Draw events from a trained generator; held-out truth tells how likely it finds them.
 rule generation_sample:
     input:
-        f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+        model=f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+        tables=tables(*generation_samples()),
     output:
         f"{OUT}/generation/events/{{model}}/{{seed}}.h5",
     log:
@@ -45,7 +46,7 @@ rule generation_sample:
         card=card("generation_sample", "model"),
         code=code("generation_sample", "model"),
     shell:
-        "hepgen generation sample {params.config:q} {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen generation sample {params.config:q} {input.model:q} {input.tables:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Hold the generated events against truth that no model has seen.

@@ -1,0 +1,44 @@
+"""How fast events are drawn, and how fast the full simulation makes them."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hepgen.config import Config
+from hepgen.errors import HepgenError
+from hepgen.samples import PythiaSample
+
+__all__ = ["SIMULATION", "simulated_events", "simulation_rate"]
+
+SIMULATION = "simulation"
+
+
+def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, list[float]]:
+    """Events per second and core of the jobs that simulated the samples and clustered their jets.
+
+    Nothing where the samples were not simulated here, or there are no benchmarks.
+
+    Raises:
+        HepgenError: if a file is not a Snakemake benchmark.
+    """
+    events = simulated_events(config)
+    return {SIMULATION: [events / sum(_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
+
+
+def simulated_events(config: Config) -> int | None:
+    """How many events were simulated here, or None where a sample comes from elsewhere."""
+    entries = [config.samples[name] for name in config.generation.samples]
+    known = all(isinstance(entry, PythiaSample) for entry in entries)
+    return sum(entry.events for entry in entries) if known else None
+
+
+def _seconds(path: Path) -> float:
+    """Mean wall time over a benchmark's repeats."""
+    try:
+        with path.open(newline="") as file:
+            return float(np.mean([float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]))
+    except (OSError, KeyError, ValueError) as error:
+        msg = f"{path}: not a readable Snakemake benchmark ({error!r}); it should have a column 's' of seconds"
+        raise HepgenError(msg) from error

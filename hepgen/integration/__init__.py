@@ -1,0 +1,1 @@
+"""Integrals and events of a matrix element: adaptive samplers side by side."""

@@ -1,0 +1,121 @@
+"""Mode collapse ends a training, and nothing else does."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from hepgen.config import parse
+from hepgen.errors import HepgenError
+from hepgen.generation import watch
+from hepgen.generation.dataset import read_split
+from hepgen.generation.generators import Drawn, Trained
+from hepgen.generation.train import train
+from hepgen.generation.watch import FIRST, PATIENCE, Watch
+from hepgen.models.gans import TableGAN
+
+
+class Puppet(Trained):
+    """Makes the events that the test put into its pool."""
+
+    def blocks(self, events, conditions=None, start=0, seed=0):
+        yield Drawn(self.pool[:events], np.empty((events, 0)), 0)
+
+
+@pytest.fixture
+def parts(config, paths):
+    return read_split(config, paths, ["gan"])
+
+
+@pytest.fixture
+def after(config, parts):
+    """Shows the watch an epoch after which the generator makes these events."""
+    block = config.generation
+    puppet = Puppet(block.models["gan"], block, None, None, None, None, None, {"name": "gan", "seed": 1})
+    seen = Watch(puppet, parts["train"])
+
+    def show(x, epoch=1):
+        seen.trained = dataclasses.replace(puppet, pool=x)
+        seen(epoch)
+
+    return show
+
+
+@pytest.fixture
+def true(config, parts):
+    return parts["test"].matrix(config.generation.features)
+
+
+def copies(true, kinds):
+    """Events of so many kinds only, with a spread of a thousandth."""
+    rows = true[np.arange(len(true)) % kinds]
+    return rows * np.random.default_rng(1).normal(1, 1e-3, rows.shape)
+
+
+@pytest.mark.parametrize("bad", [lambda x: copies(x, 1), lambda x: copies(x, 5), lambda x: np.full_like(x, np.nan)])
+def test_a_collapse_ends_the_training(true, after, bad, capsys):
+    after(true)
+    for epoch in range(1, PATIENCE):
+        after(bad(true), epoch)
+    assert f"gan, seed 1: the events generated after epoch {PATIENCE - 1} cover" in capsys.readouterr().err
+    with pytest.raises(HepgenError, match=rf"after epoch {PATIENCE} cover \d\.\d% .*mode collapse.*wgan_gp"):
+        after(bad(true), PATIENCE)
+
+
+def test_a_healthy_or_a_crude_generator_goes_on(true, after, capsys):
+    """Shuffled columns are wrong in all but their spectra, 50 kinds of events a poor but not a collapsed sample."""
+    shuffled = np.random.default_rng(1).permuted(true, axis=0)
+    for x in (true, shuffled, copies(true, 50)):
+        for epoch in range(2 * PATIENCE):
+            after(x, epoch)
+    assert not capsys.readouterr().err
+
+
+def test_a_generator_may_recover(true, after):
+    for _ in range(3):
+        for _ in range(PATIENCE - 1):
+            after(copies(true, 1))
+        after(true)
+
+
+@pytest.mark.parametrize("collapsing", [True, False])
+def test_training(settings, paths, tmp_path, monkeypatch, collapsing):
+    """A GAN whose generator is rewarded for making one event only leaves no product, an unspoilt one does."""
+    monkeypatch.setattr(watch, "FIRST", PATIENCE)
+    if collapsing:
+        monkeypatch.setattr(TableGAN, "generator_loss", lambda self, x, c, weight=None: self.fake(c).square().sum())
+    settings["generation"]["models"]["gan"] = {
+        "type": "gan",
+        "settings": {"hidden": [16], "noise": 8},
+        "training": {"epochs": PATIENCE + 2, "batch_size": 100, "learning_rate": 0.01, "betas": [0.5, 0.9]},
+    }
+    output = tmp_path / "model.safetensors"
+    if collapsing:
+        with pytest.raises(HepgenError, match=r"gan, seed 1: .* mode collapse or divergence"):
+            train(parse(settings), "gan", 1, paths, output, "cpu")
+        assert not list(tmp_path.iterdir())
+    else:
+        train(parse(settings), "gan", 1, paths, output, "cpu")
+        assert [path.name for path in tmp_path.iterdir()] == [output.name]
+
+
+def test_too_few_events_say_nothing(parts):
+    silent = Watch(Puppet(*[None] * 8), parts["train"][: 2 * watch.FEWEST - 2])
+    for epoch in range(2 * FIRST):
+        silent(epoch)
+
+
+def test_a_generator_that_waits_is_left_alone(config, parts, true):
+    block = config.generation
+    waiting = SimpleNamespace(pretrains=True)
+    pool = copies(true, 1)
+    puppet = Puppet(block.models["gan"], block, waiting, None, None, pool, None, {"name": "gan", "seed": 1})
+    seen = Watch(puppet, parts["train"])
+    for epoch in range(2 * FIRST):
+        seen(epoch)
+    waiting.pretrains = False
+    for epoch in range(FIRST - 1):
+        seen(epoch)
+    with pytest.raises(HepgenError, match=f"for {FIRST} epochs: mode collapse"):
+        seen(FIRST)
