@@ -3,6 +3,7 @@
 import json
 
 import awkward as ak
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -91,7 +92,7 @@ def test_evaluation_writes_what_it_announces(run):
     figures = {path.stem: read_figure(path) for path in (output / "figures").iterdir()}
     assert set(figures) == set(figure_names(config))
     for figure in figures.values():
-        draw(figure).clear()
+        plt.close(draw(figure))
 
 
 def test_every_figure_of_merit_is_there(run):
@@ -113,7 +114,7 @@ def test_every_figure_of_merit_is_there(run):
     assert names[SIMULATION] == {"events_per_second"}
     assert all(m.low <= m.value <= m.high for m in metrics)
     assert all(m.null is not None for m in metrics if m.metric not in ("events_per_second", "nll"))
-    tested = [m for m in metrics if m.metric.split("/")[0] in common | {"chi2_ndf", "w1"} - {"amplification"}]
+    tested = [m for m in metrics if m.metric.split("/")[0] in (common | {"chi2_ndf", "w1"}) - {"amplification"}]
     assert all(0 <= m.p_value <= 1 for m in tested)
 
 
@@ -124,12 +125,11 @@ def test_tails_need_ten_true_events_beyond_the_quantile(run):
 
 def test_truth_passes_and_a_smeared_mass_fails(run):
     metrics = found(run)
-    for name in ("c2st_auc", "c2st_auc_mlp", "w1/mass_j1", "chi2_ndf/mass_j1", "sliced_wasserstein"):
+    for name in ("c2st_auc", "w1/mass_j1", "chi2_ndf/mass_j1", "sliced_wasserstein"):
         assert metrics["gan", name].p_value < 0.02 < metrics["flow", name].p_value, name
     assert metrics["gan", "c2st_auc"].value > 0.6
     assert metrics["gan", "w1/eta_j1"].p_value > 0.02, "only the mass is smeared"
     assert metrics["sets", "c2st_auc"].value > metrics["pictures", "c2st_auc"].value
-    assert metrics["gan", "amplification"].value < metrics["flow", "amplification"].value
 
 
 def test_what_the_files_say_is_reported(run):

@@ -27,7 +27,7 @@ def test_repeating_the_training_is_worth_the_training():
 def test_the_exact_density_is_only_bounded():
     """Without a difference 84 % of samples are within a standard deviation of the distance, s = √(2K)(1/N + 1/M).
 
-    The bound is then K/2s or more with K = 64 cells, less a fifth as s is known no better. Of 20 toys 17 ± 1.6 expected.
+    The bound is then K/2s or more, K = 64 cells, less a fifth as s is known no better; 17 ± 1.6 of 20 expected.
     """
     rng = np.random.default_rng(2)
     results = [amplification(*rng.normal(size=(2, 8000, 3)), 1000, seed) for seed in range(20)]
