@@ -1,22 +1,25 @@
 """Speed of hepgen's spline flow beside those of nflows, zuko and normflows, side by side in one run.
 
 All are coupling flows of rational-quadratic splines with the same layers, bins and linear maps in their networks.
-A step is the gradient of the loss of a batch and an update by AdamW; events are drawn in hepgen's batches.
+A step is the gradient of the loss of a batch and an update by AdamW; events are drawn in hepgen's batches. With one
+thread the clock is the processor time of the process, which other work on the machine lengthens less than the wall's.
+Each round runs all in turn, so that a ratio compares what ran under the same load: given are medians over the rounds,
+and of ratios the quartiles too.
 
-python benchmarks/generation.py [--features 7] [--conditions 0] [--threads 1 2] [--repeats 15]
+python benchmarks/generation.py [--features 7] [--conditions 0] [--threads 1 2] [--rounds 60]
 """
 
 import argparse
 import time
 from importlib.util import find_spec
-from statistics import median
+from statistics import median, quantiles
 
 import torch
 
 from hepgen.models.flows import RQSCouplingFlow
 
 LAYERS, BINS, BOUND, HIDDEN, BLOCKS = 6, 8, 5.0, 128, 2
-BATCH, STEPS, DRAWS = 256, 8, 2
+BATCH = 256
 
 
 def hepgen(features, conditions):
@@ -93,36 +96,48 @@ def normflows(features, conditions):
     return flow, lambda x, c: flow.log_prob(x), lambda c: flow.sample(len(c))[0]
 
 
-def train(flow, log_prob, x, c):
-    """Seconds for each step."""
-    optimizer = torch.optim.AdamW(flow.parameters(), 1e-5, fused=True)
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        loss = -log_prob(x, c).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-    return (time.perf_counter() - start) / STEPS
+def step(log_prob, optimizer, x, c):
+    loss = -log_prob(x, c).mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()
 
 
 @torch.no_grad()
 def draw(sample, c):
-    """Seconds for each event."""
-    start = time.perf_counter()
-    for _ in range(DRAWS):
-        assert len(sample(c)) == len(c)
-    return (time.perf_counter() - start) / (DRAWS * len(c))
+    assert len(sample(c)) == len(c)
 
 
-def compare(flows, features, conditions, repeats):
-    """Medians over repeats of which each runs all flows, after one that does not count, in seconds."""
+def seconds(clock, work, *inputs):
+    start = clock()
+    work(*inputs)
+    return clock() - start
+
+
+def compare(flows, features, conditions, threads, rounds):
+    """Seconds for a step and for an event of every flow, (rounds, 2) each, after a round that does not count."""
+    torch.set_num_threads(threads)
+    clock = time.process_time if threads == 1 else time.perf_counter
     x, c = torch.randn(BATCH, features), torch.randn(BATCH, conditions)
     told = torch.randn(RQSCouplingFlow.batch, conditions)
-    seconds = {name: [] for name in flows}
-    for _ in range(repeats + 1):
-        for name, (flow, log_prob, sample) in flows.items():
-            seconds[name].append((train(flow, log_prob, x, c), draw(sample, told)))
-    return {name: [median(times) for times in zip(*pairs[1:], strict=True)] for name, pairs in seconds.items()}
+    optimizers = {name: torch.optim.AdamW(flow.parameters(), 1e-5, fused=True) for name, (flow, *_) in flows.items()}
+    found = {name: [] for name in flows}
+    for _ in range(rounds + 1):
+        steps = {name: seconds(clock, step, flows[name][1], optimizers[name], x, c) for name in flows}
+        for name, (_, _, sample) in flows.items():
+            found[name].append((steps[name], seconds(clock, draw, sample, told) / len(told)))
+    return {name: times[1:] for name, times in found.items()}
+
+
+def report(name, parameters, times, own):
+    """A line of medians, and of how much faster hepgen is: the median over rounds and the quartiles."""
+    cells = []
+    for theirs, ours in zip(zip(*times, strict=True), zip(*own, strict=True), strict=True):
+        low, middle, high = quantiles((b / a for a, b in zip(ours, theirs, strict=True)), n=4)
+        cells.append((median(theirs), f"× {middle:.2f} ({low:.2f} to {high:.2f})"))
+    (training, faster), (drawing, quicker) = cells
+    print(f"{name:10s} train {training * 1e3:7.2f} ms/step {faster}   sample {1 / drawing:8.0f} events/s {quicker}   "
+          f"{parameters:,d} parameters")  # fmt: skip
 
 
 def main():
@@ -130,7 +145,7 @@ def main():
     parser.add_argument("--features", type=int, default=7)
     parser.add_argument("--conditions", type=int, default=0)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=60)
     settings = parser.parse_args()
     flows = {}
     for make in (hepgen, nflows, zuko, normflows):
@@ -140,14 +155,11 @@ def main():
         else:
             print(f"{make.__name__} is not installed: left out")
     for threads in settings.threads:
-        torch.set_num_threads(threads)
-        best = compare(flows, settings.features, settings.conditions, settings.repeats)
-        print(f"{settings.features} features, {settings.conditions} conditions, {threads} threads; ×: hepgen's speed")
-        for name, (training, drawing) in best.items():
-            ratios = [theirs / own for theirs, own in zip((training, drawing), best["hepgen"], strict=True)]
-            print(f"{name:10s} train {training * 1e3:7.2f} ms/step (× {ratios[0]:.2f})   "
-                  f"sample {1 / drawing:8.0f} events/s (× {ratios[1]:.2f})   "
-                  f"{sum(p.numel() for p in flows[name][0].parameters()):,d} parameters")  # fmt: skip
+        found = compare(flows, settings.features, settings.conditions, threads, settings.rounds)
+        print(f"{settings.features} features, {settings.conditions} conditions, {threads} threads, "
+              f"{'processor' if threads == 1 else 'wall'} time; ×: hepgen's speed")  # fmt: skip
+        for name, times in found.items():
+            report(name, sum(p.numel() for p in flows[name][0].parameters()), times, found["hepgen"])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -259,14 +259,16 @@ class Generation(Strict):
     samples: Annotated[list[Name], AfterValidator(_unique)] = Field(
         min_length=1, description="samples to learn, together"
     )
-    features: list[Name] = Field(min_length=1, description="the observables that are learnt")
+    features: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        min_length=1, description="the observables that are learnt"
+    )
     images: Images = Images(pixels=25)
     constituents: Constituents = Constituents()
     seeds: Seeds = [1, 2, 3]
     test_fraction: Fraction = 0.5
     validation_fraction: Fraction = 0.1
     events: PositiveInt = Field(50_000, description="events to generate for each model and seed")
-    models: dict[Name, Generator]
+    models: dict[Name, Generator] = Field(min_length=1)
 
 
 class UnfoldingMethod(Strict):
@@ -314,7 +316,7 @@ class IntegrationMethod(Strict):
     """A sampler of the matrix element: uniform, VEGAS's map, the map with adaptive strata (VEGAS+), or a flow."""
 
     type: Literal["uniform", "vegas", "vegas_plus", "flow"]
-    points: PositiveInt = Field(20_000, description="evaluations of each iteration or epoch of the adaptation")
+    points: int = Field(20_000, ge=100, description="evaluations of each iteration or epoch of the adaptation")
     iterations: PositiveInt = Field(10, description="iterations of VEGAS's adaptation")
     model: str = Field("rqs_flow", description="generator of the flow, one with an exact density")
     settings: dict[str, Any] = Field({}, description="keyword arguments of the flow's constructor")
@@ -332,7 +334,7 @@ class Integration(Strict):
     max_cos_theta: Annotated[float, Field(gt=0, le=1)] = Field(
         0.9, description="largest |cos θ| of each parton to the beam"
     )
-    events: PositiveInt = Field(200_000, description="evaluations after the adaptation, which the results are from")
+    events: int = Field(200_000, ge=100, description="evaluations after the adaptation, which the results are from")
     seeds: Seeds = [1, 2, 3]
     methods: dict[Name, IntegrationMethod] = Field(min_length=1)
 
@@ -605,12 +607,27 @@ def _check_generation(config: Config, block: Generation) -> None:
     for name, model in block.models.items():
         where = f"generation.models.{name}"
         _check_model(where, model.type, model.settings, GENERATORS)
+        _check_generator(where, model)
         known = {column for sample in block.samples for column in config.columns_of(sample)} | {"label"}
         for condition in model.conditions:
             _known(f"{where}.conditions", "observable", condition, known)
             if model.inputs == "features" and condition in block.features:
                 msg = f"{where}.conditions: {condition} is a feature too: it is either given or made"
                 raise HepgenError(msg)
+
+
+def _check_generator(where: str, entry: Generator) -> None:
+    """Check what a generator is asked for against what its source says that it can do, without importing it."""
+    kinds = get_args(Generator.model_fields["inputs"].annotation)
+    makes = [kind for kind in kinds if GENERATORS.offers(entry.type, f"makes_{kind}")]
+    if makes and entry.inputs not in makes:
+        msg = f"{where}.inputs: {entry.type} makes {' or '.join(makes)}, not {entry.inputs}; take another type"
+        raise HepgenError(msg)
+    competing = GENERATORS.offers(entry.type, "discriminator_loss")
+    for key in ("patience", "ema"):
+        if competing and getattr(entry.training, key):
+            msg = f"{where}.training.{key}: is for one network; {entry.type} has two that compete; leave it out"
+            raise HepgenError(msg)
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hepgen.config import Config
+from hepgen.config import Config, Generator
 from hepgen.inputs import matching
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.observables import plugin_modules
@@ -18,7 +18,7 @@ from hepgen.registry import look_up
 from hepgen.samples import FileSample, Sample
 from hepgen.sources import SOURCES
 
-__all__ = ["card", "code", "provenance", "resolved"]
+__all__ = ["card", "code", "generator_modules", "provenance", "resolved"]
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -44,6 +44,12 @@ def provenance(config: Config, stage: str, name: str = "", inputs: Iterable[str]
     """Settings, code, versions and the user's files that were read, as they are written into the stage's product."""
     origin = {"inputs": list(inputs)} if inputs else {}
     return stamp({"stage": stage, "name": name, **origin, **card(config, stage, name)}, _modules(config, stage, name))
+
+
+def generator_modules(entry: Generator) -> list[str]:
+    """The modules of the plug-ins that a generator is made of: its network and what reweights its events."""
+    modules = [GENERATORS.target(entry.type)[0]]
+    return [*modules, TAGGERS.target(entry.reweighting)[0]] if entry.reweighting else modules
 
 
 def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -146,7 +152,7 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
     elif stage in ("tagging_train", "tagging_score"):
         modules.append(TAGGERS.target(config.tagging.entries[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
-        modules.append(GENERATORS.target(config.generation.models[name].type)[0])
+        modules += generator_modules(config.generation.models[name])
     elif stage == "unfolding_unfold" and config.unfolding.methods[name].type == "omnifold":
         modules.append(CLASSIFIERS.target(config.unfolding.methods[name].classifier)[0])
     elif stage == "integration_sample" and config.integration.methods[name].type == "flow":

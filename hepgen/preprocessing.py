@@ -118,7 +118,8 @@ class Support(Scaler):
 
     The uniform numbers are drawn anew in every call from the same seed, so that they are a part of the training data.
     For a column with whole numbers or an atom, `log_jacobian` is that of one draw: over all draws the mean of the
-    log-density is at most the log-probability of such a value. Elsewhere it is exact.
+    log-density is at most the log-probability of such a value. Elsewhere it is exact, but for events beyond a bound
+    that the fit has moved: the inverse makes none, so that their density is 0, and they count as ones at the bound.
 
     Args:
         support: (low, high) of each column, ±inf where unbounded. Data on the edge of a bound are moved

@@ -18,8 +18,8 @@ from hepgen.registry import module_source
 __all__ = ["PACKAGES", "digest", "fingerprint", "seed_for", "stamp", "versions"]
 
 PACKAGES = (
-    "torch", "nflows", "numpy", "awkward", "h5py", "uproot", "pylhe", "fastjet", "pythia8mc", "lightgbm",
-    "scikit-learn", "snakemake",
+    "torch", "nflows", "numpy", "scipy", "awkward", "vector", "h5py", "uproot", "pylhe", "fastjet", "pythia8mc",
+    "lightgbm", "scikit-learn", "vegas", "snakemake",
 )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
     for file in files:
         if file.suffix == ".json":
             metrics += read_metrics(file)
-    for analysis in {"samples": None, **{metric.analysis: None for metric in metrics}}:
+    for analysis in dict.fromkeys(metric.analysis for metric in metrics):
         _write(output / "tables" / f"{analysis}.html", _html(m for m in metrics if m.analysis == analysis))
     _write(output / "summary.rst", _front_page(config, metrics))
     write_metrics(output / "metrics.json", metrics)
@@ -157,7 +157,8 @@ def _front_page(config: Config, metrics: list[Metric]) -> str:
         if rows:
             heading = ("model", *(title for _, title in columns))
             parts += [_heading(analysis.capitalize(), "-"), _list_table(heading, rows)]
-    parts += [_heading("Samples", "-"), _list_table(("sample", "source", "events"), samples)]
+    if samples:
+        parts += [_heading("Samples", "-"), _list_table(("sample", "source", "events"), samples)]
     parts += [_heading("Versions", "-"), _list_table(("package", "version"), list(versions().items()))]
     return "\n".join(parts)
 

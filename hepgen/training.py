@@ -214,9 +214,12 @@ def train(
         if getattr(settings, key):
             msg = f"{name}: training.{key} is for one network; this training has two that compete; leave it out"
             raise HepgenError(msg)
+    if method is Adversarial and min(events, settings.batch_size) == 1:
+        msg = f"{name}: networks that compete compare the events of a batch; give training.batch_size at least 2 events"
+        raise HepgenError(msg)
     device = next(model.parameters()).device
     data, validation = _resident(data, device), _resident(validation, device)
-    steps = math.ceil(events / settings.batch_size)
+    steps = len(_batches(torch.arange(events), settings.batch_size))
     step = method(model, settings, steps * settings.epochs)
     state = _State(step, History(), checkpoint, card)
     start = state.resume()
@@ -259,15 +262,16 @@ def _epoch(
     torch.manual_seed((seed << 20) + epoch)
     device = next(step.model.parameters()).device
     step.model.train()
-    order = torch.randperm(len(data[0])).to(_place(data))
-    losses = [step.update(*_batch(data, index, device)) * len(index) for index in order.split(settings.batch_size)]
+    order = torch.randperm(len(data[0])).to(_place(data, device))
+    batches = _batches(order, settings.batch_size)
+    losses = [step.update(*_batch(data, index, device)) * len(index) for index in batches]
     state.history.train.append(float(torch.stack(losses).sum()) / len(order))
     if not validation:
         return
     step.model.eval()
     total = 0.0
     with torch.no_grad():
-        for index in torch.arange(len(validation[0]), device=_place(validation)).split(4 * settings.batch_size):
+        for index in torch.arange(len(validation[0]), device=_place(validation, device)).split(4 * settings.batch_size):
             loss = step.validate(*_batch(validation, index, device))
             if loss is None:
                 return
@@ -276,15 +280,24 @@ def _epoch(
     state.keep_if_best(epoch)
 
 
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """The events in batches; a last one of a single event, which has no spread, joins the one before."""
+    batches = list(order.split(size))
+    return [*batches[:-2], torch.cat(batches[-2:])] if size > 1 and len(batches[-1]) == 1 else batches
+
+
 def _resident(data: Sequence[Indexable], device: torch.device) -> list[Indexable]:
-    """The same arrays, on the device where all of them are tensors."""
-    whole = all(isinstance(array, Tensor) for array in data)
-    return [array.to(device) for array in data] if whole else list(data)
+    """The same arrays, on the device where all of them can be moved there."""
+    return [array.to(device) for array in data] if _movable(data) else list(data)
 
 
-def _place(data: Sequence[Indexable]) -> torch.device:
+def _place(data: Sequence[Indexable], device: torch.device) -> torch.device:
     """Where the arrays are indexed."""
-    return data[0].device if all(isinstance(array, Tensor) for array in data) else torch.device("cpu")
+    return device if _movable(data) else torch.device("cpu")
+
+
+def _movable(data: Sequence[Indexable]) -> bool:
+    return all(hasattr(array, "to") for array in data)
 
 
 def _batch(data: Sequence[Indexable], index: Tensor, device: torch.device) -> list[Tensor]:

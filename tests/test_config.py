@@ -9,6 +9,7 @@ import yaml
 
 from hepgen.config import json_schema, load, parse
 from hepgen.errors import HepgenError
+from hepgen.models import GENERATORS
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -77,6 +78,23 @@ def test_every_configuration_in_the_project_is_valid(path):
         ("tagging.seeds", [1, 1], r"tagging\.seeds: .*only once"),
         ("tagging.seeds", [-1], r"tagging\.seeds\.0: .*greater than or equal to 0"),
         ("generation.features", ["pt_j3"], r"generation\.features: unknown observable of sample 'qcd' 'pt_j3'"),
+        ("generation.features", ["pt_j1", "pt_j1"], r"generation\.features: every value may be given only once"),
+        ("generation.models", {}, r"generation\.models: .*at least 1 item"),
+        (
+            "generation.models.rqs_flow.inputs",
+            "images",
+            r"models\.rqs_flow\.inputs: rqs_flow makes features, not images",
+        ),
+        (
+            "generation.models.dijet_gan.training.ema",
+            0.9,
+            r"dijet_gan\.training\.ema: is for one network; dijet_gan has",
+        ),
+        (
+            "generation.models.dijet_gan.training.patience",
+            3,
+            r"dijet_gan\.training\.patience: is for one network; dijet_gan has two",
+        ),
         (
             "unfolding.observables",
             ["mass_j2"],
@@ -89,6 +107,14 @@ def test_every_configuration_in_the_project_is_valid(path):
 def test_each_mistake_is_named_with_its_place(path, value, message):
     with pytest.raises(HepgenError, match=message):
         parse(changed(path, value))
+
+
+def test_every_generator_says_what_it_makes():
+    kinds = ("features", "images", "constituents")
+    makes = {name: [kind for kind in kinds if GENERATORS.offers(name, f"makes_{kind}")] for name in GENERATORS}
+    assert all(makes.values())
+    models = {f"{name}_{kind}": {"type": name, "inputs": kind} for name in makes for kind in makes[name]}
+    assert parse(changed("generation.models", models)).generation.models.keys() == models.keys()
 
 
 DISCO = {"method": "disco", "strength": 1}

@@ -1,5 +1,6 @@
 """Plug-ins of a user's own: exactly the examples of docs/extending.md, from the configuration to the products."""
 
+import json
 import re
 import subprocess
 import sys
@@ -10,11 +11,43 @@ import yaml
 
 from hepgen.config import parse
 from hepgen.errors import HepgenError
+from hepgen.generation.sample import read_generated
 from hepgen.plugins import load_plugins
 from hepgen.table import read_tables
 
+GENERATOR = """
+import torch
+from torch import nn
+
+from hepgen.models import GENERATORS
+
+
+@GENERATORS.register("normals")
+class Normals(nn.Module):
+    scaler = "support"
+    mirror_eta = False
+    batch = 1000
+
+    def __init__(self, shape, conditions, *, width=1.0):
+        super().__init__()
+        self.mean, self.width = nn.Parameter(torch.zeros(shape)), width
+
+    def loss(self, x, c, weight=None):
+        return (x - self.mean).square().mean()
+
+    def noise(self, n, generator):
+        return torch.randn(n, len(self.mean), generator=generator)
+
+    @torch.no_grad()
+    def draw(self, noise, c):
+        return self.mean + self.width * noise
+"""
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text()
 EXAMPLES = ("model", "observable", "source")
+# Several commands in one process, which must import only once.
+SCRIPT = (
+    "import json, sys; from hepgen.cli import app; [app(c, standalone_mode=False) for c in json.loads(sys.argv[1])]"
+)
 
 
 def example(name):
@@ -27,22 +60,28 @@ def example(name):
 
 @pytest.fixture
 def project(tmp_path):
-    """A folder with the three modules and a configuration that joins the three examples."""
-    content = {"seed": 1, "plugins": []}
+    """A folder with a module for each example and a generator, and a configuration that joins them all."""
+    content = {"seed": 1, "plugins": ["my_generators"]}
+    (tmp_path / "my_generators.py").write_text(GENERATOR)
     for name in EXAMPLES:
         code, file, entry = example(name)
         (tmp_path / file).write_text(code)
         content |= {**entry, "plugins": content["plugins"] + entry["plugins"]}
     content["tagging"] |= {"samples": ["toys"], "seeds": [1]}
     flow = {"type": "rqs_flow", "settings": {"layers": 2, "hidden": 8}, "training": {"epochs": 1}}
-    content["generation"] |= {"samples": ["toys"], "seeds": [1], "events": 50, "models": {"flow": flow}}
+    normals = {"type": "normals", "settings": {"width": 0.5}, "training": {"epochs": 1}}
+    models = {"flow": flow, "normals": normals}
+    content["generation"] |= {"samples": ["toys"], "seeds": [1], "events": 50, "models": models}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(content))
     return tmp_path
 
 
 def hepgen(folder, *arguments, check=True):
-    command = [sys.executable, "-m", "hepgen.cli", *map(str, arguments)]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return run(folder, "-m", "hepgen.cli", *arguments, check=check)
+
+
+def run(folder, *arguments, check=True):
+    result = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert not check or result.returncode == 0, result.stderr
     return result
 
@@ -53,13 +92,22 @@ def test_each_example_is_short(name):
     assert len(code.splitlines()) + len(yaml.safe_dump(entry).splitlines()) < 40
 
 
-def test_source_observable_and_model_work_together(project):
-    tables = []
-    for chunk in range(2):
-        hepgen(project, "ingest", "config.yaml", "toys", chunk, "-o", f"events{chunk}.h5")
-        hepgen(project, "observe", "config.yaml", "toys", f"events{chunk}.h5", "-o", f"table{chunk}.h5")
-        tables.append(project / f"table{chunk}.h5")
-    table = read_tables(tables)
+def test_sources_observables_and_models_work_together(project):
+    commands = []
+    for chunk in "01":
+        commands += [
+            ["ingest", "config.yaml", "toys", chunk, "-o", f"events{chunk}.h5"],
+            ["observe", "config.yaml", "toys", f"events{chunk}.h5", "-o", f"table{chunk}.h5"],
+        ]
+    files = ["table0.h5", "table1.h5"]
+    commands.append(["tagging", "train", "config.yaml", "mine", "1", *files, "-o", "mine.safetensors"])
+    for name in ("flow", "normals"):
+        commands += [
+            ["generation", "train", "config.yaml", name, "1", *files, "-o", f"{name}.safetensors"],
+            ["generation", "sample", "config.yaml", f"{name}.safetensors", *files, "-o", f"{name}.h5"],
+        ]
+    run(project, "-c", SCRIPT, json.dumps(commands))
+    table = read_tables([project / name for name in files])
     assert len(table) == 200
     assert table.columns["pt_j1"].min() > 900
     assert (table.columns["pt_balance"] <= 1).all()
@@ -67,35 +115,33 @@ def test_source_observable_and_model_work_together(project):
     inside = table.columns["central_fraction_j1"]
     assert 0 < inside.mean() < 1
     assert ((inside >= 0) & (inside <= 1 + 1e-6)).all()
-    files = [path.name for path in tables]
-    hepgen(project, "tagging", "train", "config.yaml", "mine", 1, *files, "-o", "mine.safetensors")
-    hepgen(project, "generation", "train", "config.yaml", "flow", 1, *files, "-o", "flow.safetensors")
-    hepgen(project, "generation", "sample", "config.yaml", "flow.safetensors", "-o", "generated.h5")
-    assert (project / "generated.h5").exists()
+    features = example("observable")[2]["generation"]["features"]
+    for generated in read_generated([project / "flow.h5", project / "normals.h5"]):
+        assert len(generated.table) == 50
+        assert generated.table.columns.keys() >= set(features)
 
 
 def test_what_a_plug_in_decides_is_in_the_fingerprints(project):
     command = (
         "from hepgen.config import load; from hepgen.plan import code; c = load('config.yaml');"
-        "print(code(c, 'sample', 'toys'), code(c, 'observe', 'toys'), code(c, 'tagging_train', 'mine'))"
+        "print(code(c, 'ingest', 'toys'), code(c, 'observe', 'toys'), code(c, 'tagging_train', 'mine'),"
+        "code(c, 'generation_train', 'normals'))"
     )
 
     def codes():
-        result = subprocess.run(
-            [sys.executable, "-c", command], cwd=project, capture_output=True, text=True, check=True
-        )
-        return result.stdout.split()
+        return run(project, "-c", command).stdout.split()
 
     before = codes()
     for index, (file, old, new) in enumerate([
         ("my_sources.py", "ones(10)", "ones(11)"),
         ("my_observables.py", "< 0.1", "< 0.2"),
         ("my_models.py", "tanh", "relu"),
+        ("my_generators.py", "batch = 1000", "batch = 2000"),
     ]):  # fmt: skip
         path = project / file
         text = path.read_text()
         path.write_text(text.replace(old, new))
-        assert [old != new for old, new in zip(before, codes(), strict=True)] == [i == index for i in range(3)]
+        assert [old != new for old, new in zip(before, codes(), strict=True)] == [i == index for i in range(4)]
         path.write_text(text)
 
 

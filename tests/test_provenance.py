@@ -63,6 +63,7 @@ def test_seeds_differ_and_stay_in_pythias_range():
 def test_stamp_holds_neither_time_nor_host():
     record = json.loads(stamp({"x": 1}, ["hepgen.events"]))
     assert record.keys() == {"card", "code", "versions"}
+    assert {"scipy", "vector", "vegas"} <= record["versions"].keys()
     assert stamp({"x": 1}, ["hepgen.events"]) == stamp({"x": 1}, ["hepgen.events"])
 
 

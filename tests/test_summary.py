@@ -44,6 +44,12 @@ def test_front_page_and_tables_show_value_interval_and_null(files, tmp_path):
     assert "<td>0.7 – 0.8</td><td>0.5</td>" in table
 
 
+def test_a_run_without_samples_has_no_table_of_them(files, tmp_path):
+    summarize(parse({"samples": {}}), files[:1], tmp_path / "out")
+    assert "sample\n" not in (tmp_path / "out/summary.rst").read_text()
+    assert [path.name for path in (tmp_path / "out/tables").iterdir()] == ["tagging.html"]
+
+
 def test_the_front_page_shows_models_and_cuts_by_auc_without_scans_and_transfer(tmp_path):
     sample = {"source": "arrays", "path": "t.npy", "columns": {"mjj": 0}}
     model = {"type": "pca", "inputs": ["mjj"]}

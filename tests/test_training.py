@@ -207,7 +207,7 @@ class Pair(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.generator = nn.Linear(1, 1)
+        self.generator = nn.Sequential(nn.Linear(1, 1))
         self.discriminator = nn.Sequential(nn.Linear(1, 16), nn.ReLU(), nn.Linear(16, 1))
 
     def fake(self, n):
@@ -232,6 +232,37 @@ def test_adversarial_training_moves_the_generator_to_the_data():
 @torch.no_grad()
 def distance(model):
     return abs(float(model.fake(2000).mean()) - 2)
+
+
+class Normalised(Pair):
+    """Batch normalisation needs the spread of a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator.append(nn.BatchNorm1d(1))
+
+
+def test_a_last_batch_of_one_event_joins_the_one_before():
+    """Nine events in batches of four are two updates, which the schedule is told of."""
+    planned, sizes = [], []
+
+    class Watched(Adversarial):
+        def __init__(self, model, settings, steps):
+            planned.append(steps)
+            super().__init__(model, settings, steps)
+
+        def update(self, *batch):
+            sizes.append(len(batch[0]))
+            return super().update(*batch)
+
+    x = torch.ones(9, 1)
+    train(Normalised(), [x], settings=settings(batch_size=4, epochs=1), seed=1, method=Watched, verbose=False)
+    assert (planned, sizes) == ([2], [4, 5])
+
+
+def test_adversaries_need_batches_of_events():
+    with pytest.raises(HepgenError, match=r"give training\.batch_size at least 2 events"):
+        train(Pair(), [torch.ones(9, 1)], settings=settings(batch_size=1), seed=1, method=Adversarial, verbose=False)
 
 
 def test_a_discriminator_may_learn_more_often():
@@ -298,3 +329,19 @@ def test_betas_are_those_of_the_optimiser():
         torch.testing.assert_close(state["exp_avg_sq"], 0.5 * parameter.grad**2)
     with pytest.raises(ValueError, match="sgd has no betas"):
         settings(optimizer="sgd", betas=(0.25, 0.5))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: on a CPU the data are where the network is")
+def test_data_are_moved_to_the_gpu_only_once(data):
+    """What becomes of the arrays that were given does not matter once an epoch is over."""
+    arrays = [array.clone() for array in data]
+
+    def clear(epoch):
+        for array in arrays:
+            array.zero_()
+
+    expected, found = (
+        train(Regression().cuda(), given, settings=settings(), seed=1, verbose=False, watch=watch)
+        for given, watch in ((data, None), (arrays, clear))
+    )
+    assert found.train == pytest.approx(expected.train, rel=1e-4)

@@ -35,8 +35,9 @@ def export_model(paths: Sequence[str | Path], output: str | Path) -> str:
     two leading jets, pT = 0 for padding; and ``mass`` (events,) for a score that was decorrelated by quantiles. The
     output is ``score`` (events,). All are float64.
 
-    A generator's are ``noise`` (events, k), float32, and ``conditions`` (events, c), float64, if it is told any. The
-    output is ``events`` (events, d) in GeV and radians, or images or constituents of (events, *shape), float64.
+    A generator's are ``noise`` (events, k), float32, of the distributions that its description and the metadata
+    ``noise`` name, and ``conditions`` (events, c), float64, if it is told any. The output is ``events`` (events, d) in
+    GeV and radians, or images or constituents of (events, *shape), float64.
 
     The metadata say what each column is.
 
@@ -96,18 +97,22 @@ def _generator(path: Path) -> tuple[onnx.ModelProto, dict[str, str], str]:
     random = torch.Generator().manual_seed(1)
     examples = {"noise": trained.network.noise(2, random)}
     if entry.conditions:
-        examples["conditions"] = trained.pool[torch.randint(len(trained.pool), (2,), generator=random)]
+        examples["conditions"] = trained.pool.order(1)[:1].expand(2, -1)
     axes = {name: {0: "events"} for name in (*examples, "events")}
     model = _traced(path, entry.type, EventGenerator(trained), examples, "events", axes)
     columns = [_with_unit(name) for name in trained.block.features] if entry.inputs == "features" else [entry.inputs]
     told = [_with_unit(name) for name in entry.conditions]
+    uniforms = getattr(trained.network, "uniforms", 0)
+    normals = examples["noise"].shape[1] - uniforms
     model.graph.output[0].doc_string = ", ".join(columns)
+    model.graph.input[0].doc_string = f"{normals} normal numbers, then {uniforms} uniform in [0, 1)"
     for value in model.graph.input[1:]:
         value.doc_string = ", ".join(told)
     about = {
         "generator": card["name"],
         "type": entry.type,
         "seed": str(card["seed"]),
+        "noise": json.dumps({"normal": normals, "uniform": uniforms}),
         "events": json.dumps(columns),
         "conditions": json.dumps(told),
     }

@@ -1,22 +1,19 @@
 """Any number of events from a trained generator, in bounded memory, part by part, so that a killed run goes on."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hepgen.errors import HepgenError
 from hepgen.export import check_output, export
 from hepgen.generation.generators import BLOCK, Trained, load_generator
-from hepgen.generation.sample import warn_of_outside, write_generated
-from hepgen.models import GENERATORS
-from hepgen.progress import track
-from hepgen.provenance import stamp
+from hepgen.generation.sample import provenance, write_generated
+from hepgen.progress import Log, track
 from hepgen.registry import unknown_name
-from hepgen.storage import checksum, open_h5, refuse_inputs
+from hepgen.storage import open_h5, refuse_inputs
 from hepgen.training import pick_device
 
 __all__ = ["stream"]
@@ -53,11 +50,10 @@ def stream(
     events = _count(number)
     check_output(output)
     refuse_inputs(output, [model_file])
-    place = pick_device(device)
-    trained = load_generator(model_file, place)
+    trained = load_generator(model_file, pick_device(device))
     values = _conditions(trained, fixed)
     told = None if values is None else np.broadcast_to(values, (events, len(values)))
-    about = _about(model_file, trained, {"seed": seed, "conditions": sorted(fixed), "device": place.type})
+    about = provenance(__name__, model_file, trained, seed, fixed)
     folder = output.with_name(f"{output.name}.parts")
     parts = [folder / f"{first // PART:06d}.h5" for first in range(0, events, PART)]
     for (index, part), log in track(enumerate(parts), len(parts), trained.card["name"]):
@@ -67,7 +63,8 @@ def stream(
             write_generated(part, model_file, trained, trained.blocks(last, told, first, seed), about)
         log(f"{trained.card['name']}: {last:,} of {events:,} events")
     export(parts, output)
-    warn_of_outside(trained, sum(_header(part)["outside"] for part in parts), events)
+    if values is not None and trained.pool.outside(values[None]):
+        _warn(trained, events)
     _clear(folder)
     return events
 
@@ -75,7 +72,7 @@ def stream(
 def _count(text: str) -> int:
     """A positive number of events that may end in k, M or G."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([kMG]?)", text)
-    number = float(found[1]) * MULTIPLES[found[2]] if found else 0.0
+    number = Decimal(found[1]) * MULTIPLES[found[2]] if found else Decimal(0)
     if number < 1 or number != round(number):
         msg = f"{text!r} is no number of events; give one like 1000, 50k or 10M"
         raise HepgenError(msg)
@@ -108,12 +105,14 @@ def _conditions(trained: Trained, fixed: Iterable[str]) -> np.ndarray | None:
     return np.array([values[name] for name in names]) if values else None
 
 
-def _about(model_file: Path, trained: Trained, settings: dict[str, Any]) -> str:
-    """The provenance of the events, which tells the parts of one run from those of another."""
-    card = {"stage": "sample", "name": trained.card["name"], "model": checksum([model_file]), **settings}
-    trained_from = json.loads(trained.card["provenance"])
-    modules = ["hepgen.generation.sample", GENERATORS.target(trained.entry.type)[0]]
-    return stamp(card | {"trained_from": trained_from}, modules)
+def _warn(trained: Trained, events: int) -> None:
+    """Say on stderr that events have conditions that the training had not."""
+    limits = zip(trained.entry.conditions, *trained.pool.limits.tolist(), strict=True)
+    known = ", ".join(f"{name} {low:g} to {high:g}" for name, low, high in limits)
+    Log()(
+        f"warning: {events} of {events} events have conditions that {trained.card['name']} was not trained with "
+        f"({known}): it extrapolates"
+    )
 
 
 def _is_there(part: Path, about: str, events: int) -> bool:
@@ -126,15 +125,19 @@ def _is_there(part: Path, about: str, events: int) -> bool:
         return False
 
 
-def _header(part: Path) -> dict[str, Any]:
-    with open_h5(part) as file:
-        return json.loads(file.attrs["generation"])
+def _is_part(path: Path) -> bool:
+    """Whether a file in the folder of the parts is one, of whatever run."""
+    try:
+        with open_h5(path, "generated"):
+            return re.fullmatch(r"\d{6,}\.h5", path.name) is not None
+    except HepgenError:
+        return False
 
 
 def _clear(folder: Path) -> None:
     """Remove parts, those of longer runs and what killed ones left too, and the folder if nothing else is in it."""
-    for pattern in ("[0-9]*.h5", ".*.partial"):
-        for path in folder.glob(pattern):
+    for path in [*folder.iterdir()]:
+        if re.fullmatch(r"\.\d{6,}\.h5\..+\.partial", path.name) or _is_part(path):
             path.unlink()
     if not any(folder.iterdir()):
         folder.rmdir()

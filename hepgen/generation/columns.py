@@ -6,12 +6,10 @@ import torch
 from hepgen.config import Generation, Generator
 from hepgen.generation.dataset import conditions, inputs
 from hepgen.generation.derived import derive, derived_names
-from hepgen.generation.jets import jet_columns, particles
+from hepgen.generation.jets import STEP, jet_columns, particles
 from hepgen.table import Table
 
 __all__ = ["as_generated", "as_table"]
-
-STEP = 5000
 
 
 def as_table(entry: Generator, block: Generation, x: np.ndarray, c: np.ndarray) -> Table:

@@ -19,6 +19,8 @@ from hepgen.training import Indexable
 __all__ = ["Part", "conditions", "inputs", "read_split", "shape_of", "title"]
 
 Part = Literal["train", "validation", "test"]
+# Two halves, each with an event for each of the five folds of the verdict's classifiers.
+FEWEST_HELD_OUT = 10
 
 
 def read_split(config: Config, paths: dict[str, list[Path]], models: Iterable[str]) -> dict[Part, Table]:
@@ -33,7 +35,8 @@ def read_split(config: Config, paths: dict[str, list[Path]], models: Iterable[st
         models: Entries of ``generation.models``.
 
     Raises:
-        HepgenError: if a column is missing, constant or not finite, a weight is unusable, or events are too few.
+        HepgenError: if a column is missing, constant in training or not finite, weights are unusable, or a part has
+            too few events.
     """
     block = config.generation
     entries = [block.models[name] for name in models]
@@ -48,8 +51,9 @@ def read_split(config: Config, paths: dict[str, list[Path]], models: Iterable[st
         for part, rows in zip(("test", "validation", "train"), np.split(order, [held_out, validation]), strict=True):
             parts[part].append(table[rows])
     joined = {part: _shuffled(config, part, tables) for part, tables in parts.items()}
+    _check_sizes(block, joined)
     for name in names:
-        _check(block, name, np.concatenate([table.columns[name] for table in joined.values()]))
+        _check(block, name, joined)
     return joined
 
 
@@ -100,17 +104,33 @@ def _shuffled(config: Config, part: str, tables: Sequence[Table]) -> Table:
     return joined[order]
 
 
-def _check(block: Generation, name: str, values: np.ndarray) -> None:
-    """Raise `HepgenError` for a column that no density can be learnt from."""
-    where = f"generation.{'features' if name in block.features else 'conditions'} of {title(block)!r}"
+def _check_sizes(block: Generation, parts: dict[Part, Table]) -> None:
+    """Raise `HepgenError` if there is too little to learn from or to be held against."""
+    where = f"generation of {title(block)!r}"
+    train, test = len(parts["train"]), len(parts["test"])
     needed = 10 * len(block.features)
-    if len(values) < needed:
-        msg = f"{where}: {len(values)} events are too few to learn {len(block.features)} features"
-        raise HepgenError(f"{msg}; at least {needed} are needed")
+    if train < needed:
+        msg = f"{where}: {train} training events are too few to learn {len(block.features)} features"
+        advice = "give more events, or lower generation.test_fraction or validation_fraction"
+        raise HepgenError(f"{msg}; at least {needed} are needed: {advice}")
+    if test < FEWEST_HELD_OUT:
+        msg = f"{where}: {test} held-out events are too few for a verdict; at least {FEWEST_HELD_OUT} are needed"
+        raise HepgenError(f"{msg}: give more events, or raise generation.test_fraction")
+    for part, table in parts.items():
+        if len(table) and not table.columns["weight"].any():
+            msg = f"{where}: all {len(table)} events of the {part} part have the weight 0"
+            raise HepgenError(f"{msg}; leave such events out, or change the seed of the split")
+
+
+def _check(block: Generation, name: str, parts: dict[Part, Table]) -> None:
+    """Raise `HepgenError` for a column that is not finite, or of which no density can be learnt."""
+    where = f"generation.{'features' if name in block.features else 'conditions'} of {title(block)!r}"
+    values = np.concatenate([table.columns[name] for table in parts.values()])
     bad = ~np.isfinite(values)
     if bad.any():
         msg = f"{where}: {bad.sum()} of {len(values)} values of {name} are not finite; leave out these events"
         raise HepgenError(msg)
-    if np.ptp(values) == 0:
-        msg = f"{where}: {name} is {values[0]:g} in every event; leave it out, there is nothing to learn"
+    learnt = parts["train"].columns[name]
+    if np.ptp(learnt) == 0:
+        msg = f"{where}: {name} is {learnt[0]:g} in every training event; leave it out, there is nothing to learn"
         raise HepgenError(msg)

@@ -1,6 +1,7 @@
 """Hold generated events against truth that no model has seen."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from hepgen.generation.speed import SIMULATION, simulated_events, simulation_rat
 from hepgen.generation.verdict import Events, Truth, average, mean
 from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.record import Metric, write_metrics
+from hepgen.metrics.weighted import mean_one
 from hepgen.plots.figures import write_figure
 from hepgen.provenance import seed_for
 from hepgen.table import Table
@@ -51,10 +53,10 @@ def evaluate(
         generated: Events of all models and seeds.
         output: Folder for ``metrics.json`` and ``figures/``.
         simulation_benchmarks: Snakemake's benchmark files of the jobs that simulated the whole sample and clustered
-            its jets; without them the speed is not compared.
+            its jets; without them, or for events drawn by a GPU, the speed is not compared.
 
     Raises:
-        HepgenError: if generated events of a model are missing or have other features.
+        HepgenError: if generated events of a model are missing or have other features, or benchmarks are missing.
     """
     parts = read_split(config, paths, config.generation.models)
     drawn = _by_model(config, read_generated(generated))
@@ -65,7 +67,7 @@ def evaluate(
         results = _compare(config, view, parts, entries, simulation)
         metrics += [*_metrics(results), *_metrics_of_files(results, entries)]
         figures |= make_figures(results)
-    metrics += _speed_metrics(config, {name: _rates(entries) for name, entries in drawn.items()} | simulation)
+    metrics += _speed_metrics(config, drawn, simulation)
     for name, figure in figures.items():
         write_figure(output / "figures" / f"{name}.json", figure)
     write_metrics(output / "metrics.json", metrics)
@@ -97,7 +99,9 @@ def _compare(
     size = min(len(parts["test"]) // 2, most, *(len(g.table) for entries in drawn.values() for g in entries))
     reference, other, training = _truths(config, view, parts, size)
     truth = Truth(view, reference, training.x, len(parts["train"]))
-    shuffled = np.random.default_rng(seed).permuted(training.x[np.arange(size) % len(training.x)], axis=0)
+    rng = np.random.default_rng(seed)
+    drawn_again = rng.choice(len(training.x), size, p=training.weight / training.weight.sum())
+    shuffled = rng.permuted(training.x[drawn_again], axis=0)
     nulls: dict[tuple[str, ...], Scores] = {(): truth.compare(other.told(()), seed)}
     models, against = {}, {}
     for name, entries in drawn.items():
@@ -108,6 +112,10 @@ def _compare(
             sets = (_events(config, view, g.table[:size], g.weights[:size] if weighted else None) for g in entries)
             models[called] = average([truth.compare(events.told(told), seed) for events in sets])
             against[called] = nulls[told]
+            if weighted:
+                weights = other.weight * rng.permutation(entries[0].weights[:size])
+                events = replace(other, weight=mean_one(other.x, weights))
+                against[called] = truth.compare(events.told(told), seed)
     return Results(
         generation=block,
         view=view,
@@ -118,6 +126,7 @@ def _compare(
         models=models,
         nulls=against,
         rates={name: _rates(entries) for name, entries in drawn.items()} | simulation,
+        devices=sorted({g.device for entries in drawn.values() for g in entries}),
         histories={name: {g.seed: g.history for g in entries} for name, entries in drawn.items()},
     )
 
@@ -139,13 +148,14 @@ def _truths(config: Config, view: View, parts: dict[Part, Table], size: int) -> 
 
 def _events(config: Config, view: View, table: Table, weights: np.ndarray | None) -> Events:
     """What is compared of a table in the columns of generated events."""
-    weights = np.ones(len(table)) if weights is None else weights / weights.mean()
+    x = table.matrix(view.names)
+    weights = mean_one(x, weights)
     conditions = {name: values for name, values in table.columns.items() if name.startswith("condition_")}
     pixels = None
     if table.constituents:
         jets = table.constituents[0]
         pixels = Pixels(mean_image(jets, config.generation.images, weights), spectrum(jets, weights))
-    return Events(table.matrix(view.names), conditions, weights, pixels)
+    return Events(x, conditions, weights, pixels)
 
 
 def _rates(entries: Sequence[Generated]) -> list[float]:
@@ -171,34 +181,33 @@ def _differs(value: Value, null: Value) -> float:
 
 
 def _metrics_of_files(results: Results, drawn: dict[str, list[Generated]]) -> Iterator[Metric]:
-    """What the generated files say of themselves: likelihood of held-out events, weights, conditions out of range."""
+    """What the generated files say of themselves: likelihood of held-out events, effective events."""
     block = results.generation
     for model, entries in drawn.items():
         n, seeds = len(entries[0].table), len(entries)
         if all(g.nll for g in entries):
-            yield _metric(block, model, "nll", _over_seeds([g.nll for g in entries], n), None, seeds)
+            nll = _over_seeds([g.nll for g in entries], entries[0].held_out)
+            yield _metric(block, model, "nll", nll, None, seeds)
         if block.models[model].reweighting:
             shares = [(effective_events(g.weights) / len(g.table), 0.0) for g in entries]
             yield _metric(block, REWEIGHTED.format(model), "effective_share", _over_seeds(shares, n), 1.0, seeds)
-        if block.models[model].conditions:
-            shares = [(g.outside / len(g.table), 0.0) for g in entries]
-            yield _metric(block, model, "conditions_outside", _over_seeds(shares, n), 0.0, seeds)
 
 
 def _over_seeds(estimates: Sequence[tuple[float, float]], n: int) -> Value:
     return mean([Value(value, error, error, None, n) for value, error in estimates])
 
 
-def _speed_metrics(config: Config, rates: dict[str, list[float]]) -> Iterator[Metric]:
-    """Events per second and, where the simulation's speed is known, the ratio to it."""
+def _speed_metrics(
+    config: Config, drawn: dict[str, list[Generated]], simulation: dict[str, list[float]]
+) -> Iterator[Metric]:
+    """Events per second and, where the simulation's speed is known and both ran on CPUs, the ratio to it."""
     block = config.generation
-    simulation = rates.get(SIMULATION)
-    for model, found in rates.items():
+    for model, found in {**{name: _rates(entries) for name, entries in drawn.items()}, **simulation}.items():
         n = simulated_events(config) if model == SIMULATION else block.events
         rate = _over_seeds([(value, 0.0) for value in found], n)
         yield _metric(block, model, "events_per_second", rate, None, len(found))
-        if simulation and model != SIMULATION:
-            ratio = _over_seeds([(value / simulation[0], 0.0) for value in found], n)
+        if simulation and model != SIMULATION and all(g.device == "cpu" for g in drawn[model]):
+            ratio = _over_seeds([(value / simulation[SIMULATION][0], 0.0) for value in found], n)
             yield _metric(block, model, "speed_up", ratio, 1.0, len(found))
 
 

@@ -8,6 +8,7 @@ from hepgen.config import Config
 from hepgen.generation.jets import FRACTIONS
 from hepgen.generation.results import Odds, Results, Scores, Value, View, views_of
 from hepgen.metrics.histograms import Counts, count
+from hepgen.metrics.resampling import PERMUTATIONS
 from hepgen.plots.figures import Axis, Comparison, Figure, Histogram, Image, Images, Marker, Points
 from hepgen.plots.histories import training_curves
 
@@ -17,6 +18,8 @@ SHUFFLED = "shuffled columns"
 NULL = "truth against truth"
 OTHER = "truth, other half"
 DISTANCES = {"fpd": "FPD", "sliced_wasserstein": "sliced W1", "max_delta_pearson": "max |Δρ|"}
+# The smallest p-value that exchanged events can show; combined over seeds it is up to twice as large.
+SMALLEST = 2 / (PERMUTATIONS + 1)
 SHARES = ("precision", "recall", "density", "coverage", "memorisation")
 
 
@@ -73,10 +76,11 @@ def _observable(results: Results, k: int) -> Comparison:
         x=Axis(label=observable.axis_label),
         y=Axis(label="events / bin", log=observable.unit == "GeV"),
         ratio=Axis(label="ratio to truth", range=(0.5, 1.5)),
-        notes=[
-            f"{label}: χ²/ndf = {_text(scores.values[f'chi2_ndf/{name}'])}, "
-            f"W1 = {_text(scores.values[f'w1/{name}'])} standard deviations"
+        notes=[f"{label}: χ²/ndf = {_text(scores.values[f'chi2_ndf/{name}'])}" for label, scores in shown.items()]
+        + [
+            f"{label}: W1 = {_text(scores.values[f'w1/{name}'], exchanged=True)} standard deviations"
             for label, scores in shown.items()
+            if f"w1/{name}" in scores.values
         ],
     )
 
@@ -96,14 +100,21 @@ def _histogram(label: str, counts: Counts, role: str) -> Histogram:
     )
 
 
-def _text(value: Value) -> str:
-    p = "" if value.p_value is None else f" (p = {value.p_value:.2g})"
+def _text(value: Value, *, exchanged: bool = False) -> str:
+    """A value with its error and p-value; one of exchanged events may be an upper limit."""
+    p = ""
+    if value.p_value is not None:
+        p = f" (p {'≤' if exchanged and value.p_value <= SMALLEST else '='} {value.p_value:.2g})"
     return f"{value.value:.3g} ± {(value.up + value.down) / 2:.2g}{p}"
 
 
 def _bar(scores: Scores, metric: str) -> tuple[float, float, float] | None:
     """A figure of merit as a point with its interval, where it could be measured."""
     return scores.values[metric].interval if metric in scores.values else None
+
+
+def _known(scores: Scores, metric: str) -> float | None:
+    return scores.values[metric].value if metric in scores.values else None
 
 
 def _two_sample(results: Results) -> Points:
@@ -191,14 +202,14 @@ def _by_observable(results: Results, metric: str, title: str, label: str) -> Poi
         title=title,
         categories=[results.view.describe(name).label for name in names],
         series={model: [_bar(s, f"{metric}/{name}") for name in names] for model, s in scores.items()},
-        floor=[results.null.values[f"{metric}/{name}"].value for name in names],
+        floor=[_known(results.null, f"{metric}/{name}") for name in names],
         floor_label=NULL,
         y=Axis(label=label, log=True),
     )
 
 
 def _tails(results: Results) -> Points:
-    """Events beyond the truth's outermost quantile that can be measured."""
+    """Events above the truth's outermost quantile that can be measured."""
     scores = {**results.models, NULL: results.null}
     quantiles = ("99.9", "99")
     found = next(
@@ -206,13 +217,13 @@ def _tails(results: Results) -> Points:
     )
     names = results.view.names
     return Points(
-        title=f"Tails: beyond the truth's {found} % quantile" if found else "Tails",
+        title=f"Upper tails: above the truth's {found} % quantile" if found else "Upper tails",
         categories=[results.view.describe(name).label for name in names],
         series={model: [_bar(s, f"tail_{found}/{name}") for name in names] for model, s in scores.items()},
         roles={NULL: "guide"},
         markers=[Marker(label="", at=1.0, axis="y")],
         y=Axis(label="generated / true events"),
-        notes=[] if found else ["too few events: less than ten true ones lie beyond the 99 % quantile"],
+        notes=[] if found else ["too few events: less than ten true ones lie above the 99 % quantile"],
     )
 
 
@@ -240,11 +251,14 @@ def _distances(results: Results) -> Points:
     return Points(
         title="Distances of all observables together",
         categories=list(known.values()),
-        series={model: [_ratio(s, results.null, metric) for metric in known] for model, s in scores.items()},
+        series={
+            model: [_ratio(s, results.nulls.get(model, results.null), metric) for metric in known]
+            for model, s in scores.items()
+        },
         markers=[Marker(label=NULL, at=1.0, axis="y")],
         y=Axis(label="distance / its null value", log=True),
         notes=[
-            f"{name}: KPD = {_text(s.values['kpd'])}"
+            f"{name}: KPD = {_text(s.values['kpd'], exchanged=True)}"
             for name, s in {**scores, NULL: results.null}.items()
             if "kpd" in s.values
         ],
@@ -252,11 +266,13 @@ def _distances(results: Results) -> Points:
 
 
 def _ratio(scores: Scores, null: Scores, metric: str) -> tuple[float, float, float] | None:
-    unit = null.values[metric].value
-    if metric not in scores.values or unit <= 0:
+    """A figure of merit over its null value, with the errors of both."""
+    if not (metric in scores.values and metric in null.values) or null.values[metric].value <= 0:
         return None
-    value, low, high = (number / unit for number in scores.values[metric].interval)
-    return value, max(low, 0.0), high
+    unit, *errors = null.values[metric][:3]
+    value, down, up = (number / unit for number in scores.values[metric][:3])
+    common = value * sum(errors) / 2 / unit
+    return value, max(value - float(np.hypot(down, common)), 0.0), value + float(np.hypot(up, common))
 
 
 def _coverage(results: Results) -> Points:
@@ -266,9 +282,10 @@ def _coverage(results: Results) -> Points:
         title="Fidelity, diversity, memorisation",
         categories=list(SHARES),
         series={model: [_bar(s, metric) for metric in SHARES] for model, s in scores.items()},
-        floor=[results.null.values[metric].value if metric in results.null.values else None for metric in SHARES],
+        floor=[_known(results.null, metric) for metric in SHARES],
         floor_label=NULL,
         y=Axis(label="share of events (density: ratio)"),
+        notes=[f"memorisation: {results.truth.searched} of {results.truth.trained_on} training events are looked at"],
     )
 
 
@@ -278,7 +295,7 @@ def _amplification(results: Results) -> Points:
     return Points(
         title="Amplification",
         categories=list(results.models),
-        series={"mean over seeds": [_bar(s, "amplification") for s in results.models.values()]},
+        series={"smallest bound over seeds": [_bar(s, "amplification") for s in results.models.values()]},
         floor=[results.null.values["amplification"].value] * len(results.models) if known else None,
         floor_label="most that can be shown",
         markers=[Marker(label="as good as the training events", at=1.0, axis="y")],
@@ -320,12 +337,12 @@ def _mean_images(results: Results) -> Images:
 
 def _speed(results: Results) -> Points:
     return Points(
-        title="Events per second on one core",
+        title=f"Events per second, drawn on {' and '.join(results.devices)}",
         categories=list(results.rates),
         series={"mean and range over seeds": [(np.mean(r), min(r), max(r)) for r in results.rates.values()]},
         y=Axis(label="events / s", log=True),
         notes=[
-            "generators: from noise to observables, without start-up and training",
+            "generators: from noise to observables and weights, without start-up and training",
             "simulation: all jobs that made the sample's events and clustered their jets, with start-up",
         ],
     )

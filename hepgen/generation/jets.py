@@ -15,8 +15,9 @@ from hepgen.observables import POSITIVE, Observable, describe, jet_values
 if TYPE_CHECKING:
     from hepgen.jets import Jets
 
-__all__ = ["FRACTIONS", "describe_jet", "jet_columns", "jet_names", "mean_image", "particles", "spectrum"]
+__all__ = ["FRACTIONS", "STEP", "describe_jet", "jet_columns", "jet_names", "mean_image", "particles", "spectrum"]
 
+# Jets that are worked on at once.
 STEP = 5000
 # Bins of the logarithm (base 10) of a particle's fraction of the jet's pT.
 FRACTIONS = np.linspace(-5, 0, 41)
@@ -88,13 +89,14 @@ def mean_image(jets: ak.Array, settings: Images, weights: np.ndarray) -> np.ndar
 def spectrum(jets: ak.Array, weights: np.ndarray) -> Counts:
     """Particles of jets by the logarithm of their fraction of the jet's pT, in `FRACTIONS`.
 
-    The variance of a bin allows for jets of many particles: it is that of a sum over jets.
+    The variance of a bin allows for jets of many particles: it is that of a sum over a given number of jets.
     """
     pt, owner = _flat(jets)
     bins = np.searchsorted(FRACTIONS, np.log10(pt), side="right")
     size = len(FRACTIONS) + 1
     per_jet = np.bincount(owner * size + bins, minlength=len(jets) * size).reshape(len(jets), size)
-    return Counts(weights @ per_jet, weights**2 @ per_jet**2)
+    values = weights @ per_jet
+    return Counts(values, weights**2 @ (per_jet - values / weights.sum()) ** 2)
 
 
 def _flat(jets: ak.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -123,8 +123,10 @@ class Results:
         null: The other half of the truth.
         baseline: Training events with every column shuffled on its own: right shapes, no correlations.
         models: Averages over seeds. A reweighted model is there twice.
-        nulls: The null value of each model's figures of merit, which differ where conditions or weights do.
+        nulls: The null value of each model's figures of merit, which differ where conditions or weights do: that of
+            a reweighted model is of truth with the model's weights, given to it at random.
         rates: Events per second of every seed, and of the full simulation where that is known.
+        devices: What drew the events.
         histories: Losses of every seed.
     """
 
@@ -137,6 +139,7 @@ class Results:
     models: dict[str, Scores]
     nulls: dict[str, Scores]
     rates: dict[str, list[float]]
+    devices: list[str]
     histories: dict[str, dict[int, dict[str, list[float]]]]
 
 

@@ -20,10 +20,18 @@ def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, lis
 
     Nothing where the samples were not simulated here, or there are no benchmarks.
 
+    Args:
+        config: The run.
+        benchmarks: Snakemake's benchmark files of every chunk of the samples, one of its events and one of its jets.
+
     Raises:
-        HepgenError: if a file is not a Snakemake benchmark.
+        HepgenError: if a file is not a Snakemake benchmark, or there are not two of each chunk.
     """
     events = simulated_events(config)
+    expected = 2 * sum(getattr(config.samples[name], "chunks", 1) for name in config.generation.samples)
+    if benchmarks and events and len(benchmarks) != expected:
+        msg = f"generation: {len(benchmarks)} benchmarks of the simulation were given, but its chunks have {expected}"
+        raise HepgenError(f"{msg}; give all of them or none, a part of the time would make it look too fast")
     return {SIMULATION: [events / sum(_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
 
 

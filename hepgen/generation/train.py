@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hepgen.config import Config
+from hepgen.config import Config, Generation, Generator
 from hepgen.errors import HepgenError
 from hepgen.generation.columns import as_generated, as_table
 from hepgen.generation.dataset import Part, conditions, inputs, read_split
-from hepgen.generation.generators import Trained, build, save
+from hepgen.generation.generators import Pool, Trained, build, save
 from hepgen.generation.reweighting import Reweighter, fit
 from hepgen.generation.scaling import make_scaler
 from hepgen.generation.watch import Watch
@@ -23,7 +24,7 @@ from hepgen.provenance import digest, seed_for
 from hepgen.registry import look_up
 from hepgen.storage import checksum
 from hepgen.table import Table
-from hepgen.training import Adversarial, Descent, pick_device
+from hepgen.training import Adversarial, Descent, Indexable, pick_device
 from hepgen.training import train as train_network
 
 __all__ = ["Mirrored", "mirror_eta", "train"]
@@ -48,7 +49,8 @@ def train(
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        HepgenError: if the events or the settings are unfit for training, or the generator collapses or diverges.
+        HepgenError: if the events or the settings are unfit for training, or the generator collapses, diverges or
+            never begins to learn.
     """
     block = config.generation
     entry = look_up("entry of generation.models", model, block.models)
@@ -58,34 +60,14 @@ def train(
         raise HepgenError(msg)
     torch.manual_seed(seed)
     network = build(model, entry, block).to(pick_device(device))
-    scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions))
-    learnt = inputs(block, entry, parts["train"])
-    given = conditions(entry, parts["train"])
-    mirror = entry.inputs == "features" and getattr(network, "mirror_eta", False)
-    if isinstance(learnt, Tensor):
-        scaler.fit(mirror_eta(learnt, block.features) if mirror else learnt)
-    else:
-        scaler.fit(learnt[torch.arange(min(len(learnt), FITTED))])
-    told.fit(given)
-    data, validation = (
-        [scaled(inputs(block, entry, parts[part]), scaler), told(conditions(entry, parts[part]))]
-        for part in ("train", "validation")
-    )
-    if mirror:
-        data[0] = Mirrored(data[0], block.features)
-    weights = [parts[part].columns["weight"] for part in ("train", "validation")]
-    if any(np.ptp(weight) for weight in weights if len(weight)):
-        for arrays, weight in zip((data, validation), weights, strict=True):
-            arrays.append(torch.from_numpy(weight / weight.mean()).float())
+    trained, data, validation = _prepare(network, entry, block, {"name": model, "seed": seed}, parts)
     made_from = provenance(config, "generation_train", model)
     checkpoint = output.with_name(f"{output.name}.checkpoint")
     files = [path for sample in block.samples for path in paths[sample]]
-    pool = _pool(given, weights[0], seed)
-    trained = Trained(entry, block, network, scaler, told, pool, None, {"name": model, "seed": seed})
     history = train_network(
         network,
         data,
-        validation if len(validation[0]) else (),
+        validation,
         settings=entry.training,
         seed=seed,
         method=Adversarial if hasattr(network, "discriminator_loss") else Descent,
@@ -94,11 +76,42 @@ def train(
         name=f"{model}, seed {seed}",
         watch=Watch(trained, parts["train"]),
     )
+    if getattr(network, "pretrains", False):
+        msg = f"generation.models.{model}: the training ended before the generator began to learn"
+        raise HepgenError(f"{msg}; lower settings.pretraining or raise training.epochs")
     trained = replace(trained, card=trained.card | {"history": asdict(history)})
     if entry.reweighting:
         trained = replace(trained, reweighter=_reweighter(trained, parts))
     save(output, trained, made_from)
     checkpoint.unlink(missing_ok=True)
+
+
+def _prepare(
+    network: nn.Module, entry: Generator, block: Generation, card: dict[str, Any], parts: dict[Part, Table]
+) -> tuple[Trained, list[Indexable], list[Indexable]]:
+    """The generator before its training, with its preprocessing, and its training and validation data."""
+    x, held_out = (inputs(block, entry, parts[part]) for part in ("train", "validation"))
+    c, c_held_out = (conditions(entry, parts[part]) for part in ("train", "validation"))
+    weight, weight_held_out = (parts[part].columns["weight"] for part in ("train", "validation"))
+    mirror = entry.inputs == "features" and getattr(network, "mirror_eta", False)
+    scaler, told = make_scaler(network, entry, block), Standard(len(entry.conditions)).fit(c)
+    if isinstance(x, Tensor):
+        scaler.fit(mirror_eta(x, block.features) if mirror else x)
+    else:
+        scaler.fit(x[torch.arange(min(len(x), FITTED))])
+    trained = Trained(entry, block, network, scaler, told, _pool(c, weight, card["seed"]), None, card)
+    weighted = bool(np.ptp(np.concatenate([weight, weight_held_out])))
+    data = _arrays(trained, x, c, weight if weighted else None)
+    if mirror:
+        data[0] = Mirrored(data[0], block.features)
+    weight_held_out = weight_held_out if weighted else None
+    return trained, data, _arrays(trained, held_out, c_held_out, weight_held_out) if len(held_out) else []
+
+
+def _arrays(trained: Trained, x: Indexable, c: Tensor, weight: np.ndarray | None) -> list[Indexable]:
+    """What a network learns from: events, conditions and weights with a mean of 1, if there are weights."""
+    arrays = [scaled(x, trained.scaler), trained.told(c)]
+    return arrays if weight is None else [*arrays, torch.from_numpy(weight / weight.mean()).float()]
 
 
 def mirror_eta(x: Tensor, features: Sequence[str]) -> Tensor:
@@ -120,8 +133,13 @@ class Mirrored:
     def __len__(self) -> int:
         return len(self.data)
 
+    def to(self, device: torch.device) -> "Mirrored":
+        """Itself, moved to a device, as a module is."""
+        self.data, self.signs = self.data.to(device), self.signs.to(device)
+        return self
+
     def __getitem__(self, index: Tensor) -> Tensor:
-        flip = torch.rand(len(index), 1) < 0.5
+        flip = torch.rand(len(index), 1, device=self.data.device) < 0.5
         return torch.where(flip, self.data[index] * self.signs, self.data[index])
 
 
@@ -155,11 +173,12 @@ def _reweighter(trained: Trained, parts: dict[Part, Table]) -> Reweighter:
     return reweighter
 
 
-def _pool(given: Tensor, weight: np.ndarray, seed: int) -> Tensor:
-    """Conditions of training events, drawn by their weights where these differ."""
+def _pool(given: Tensor, weight: np.ndarray, seed: int) -> Pool:
+    """Conditions of training events: all or some of them, or as many drawn by their weights where these differ."""
+    limits = torch.stack(given.aminmax(dim=0))
     if given.shape[1] == 0:
-        return given[:1]
+        return Pool(given[:1], limits)
     rng = np.random.default_rng(seed_for(seed, "pool"))
     share = weight / weight.sum() if np.ptp(weight) else None
     rows = rng.choice(len(given), min(len(given), POOL), replace=share is not None, p=share)
-    return given[torch.from_numpy(rows)]
+    return Pool(given[torch.from_numpy(rows)], limits)

@@ -4,19 +4,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import norm
 from scipy.stats import t as student_t
 
 from hepgen.generation.results import Odds, Pixels, Scores, Value, View
-from hepgen.metrics.amplification import amplification
+from hepgen.metrics.amplification import LEAST, amplification
 from hepgen.metrics.coverage import prdc
-from hepgen.metrics.distances import fpd, kpd, p_value, pearson_difference, sliced_wasserstein, wasserstein
+from hepgen.metrics.distances import (
+    FEWEST,
+    correlations,
+    fpd,
+    kpd,
+    p_value,
+    pearson_difference,
+    sliced_wasserstein,
+    wasserstein,
+)
 from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.histograms import Counts, chi2, count
 from hepgen.metrics.intervals import LEVEL
-from hepgen.metrics.neighbours import memorisation
+from hepgen.metrics.neighbours import REFERENCES, memorisation
 from hepgen.metrics.resampling import Estimate
 from hepgen.metrics.two_sample import classifier_test, tails
+from hepgen.metrics.weighted import mean_one
 
 __all__ = ["Events", "Truth", "average", "combined_p", "mean"]
 
@@ -29,11 +38,10 @@ DISTANCES = {
     "max_delta_pearson": (pearson_difference, "pearson", 100_000),
     "sliced_wasserstein": (sliced_wasserstein, "sliced_wasserstein", 10_000),
     "fpd": (fpd, "fpd", 50_000),
-    "kpd": (kpd, "kpd", 2_000),
+    "kpd": (kpd, "kpd", 50_000),
 }
-# Effective events that distances and neighbours need, and true events that an amplification needs, at least: with
-# fewer these figures of merit are left out.
-FEWEST, CELLS = 50, 200
+# Figures of merit that are lower bounds: of several seeds the smallest counts.
+BOUNDS = ("amplification",)
 # True events that must lie beyond a quantile for its tail to be measured (to a third), and the quantiles.
 TAIL, QUANTILES = 10, (0.99, 0.999)
 # Share of the true events that counts as those with the largest odds, and how many these are at least.
@@ -57,9 +65,8 @@ class Events:
     pixels: Pixels | None = None
 
     def __getitem__(self, rows: slice) -> "Events":
-        weight = self.weight[rows]
-        conditions = {name: values[rows] for name, values in self.conditions.items()}
-        return replace(self, x=self.x[rows], conditions=conditions, weight=weight / weight.mean())
+        x, conditions = self.x[rows], {name: values[rows] for name, values in self.conditions.items()}
+        return replace(self, x=x, conditions=conditions, weight=mean_one(x, self.weight[rows]))
 
     def told(self, names: Iterable[str]) -> "Events":
         """The same with the named conditions alone."""
@@ -91,9 +98,14 @@ class Truth:
         self.trained_on = trained_on
         self.edges = [_edges(view, name, values) for name, values in zip(view.names, events.x.T, strict=True)]
         self.counts = self.count(events)
-        self.matrix = correlations(events)
+        self.matrix = correlations(events.x, events.weights)
         inner = np.linspace(0, 1, len(view.names) + 1)[1:-1]
         self.quantiles = np.quantile(events.x, inner, axis=0).T
+
+    @property
+    def searched(self) -> int:
+        """Training events among which copies are looked for, at most as many as there are held-out ones beside."""
+        return min(len(self.training), len(self.events.x), REFERENCES)
 
     def count(self, events: Events) -> list[Counts]:
         """Histograms of the observables."""
@@ -122,7 +134,7 @@ class Truth:
         missing = self._top_share(reference.x, odds[1])
         for name, shares in zip(self.view.names, missing, strict=True):
             values[f"top_weights/{name}"] = Value(float(shares.max()), 0.0, 0.0, None, len(tested.x))
-        return Scores(values, counts, correlations(events), *odds, where, missing, events.pixels)
+        return Scores(values, counts, correlations(events.x, events.weights), *odds, where, missing, events.pixels)
 
     def _each_observable(self, events: Events, counts: list[Counts], seed: int) -> Iterator[tuple[str, Value]]:
         n = len(events.x)
@@ -132,10 +144,12 @@ class Truth:
             test = chi2(counts[k], self.counts[k])
             yield f"chi2_ndf/{name}", _value(Estimate(test.per_ndf, test.error), test.p_value, n)
             columns = events.x[:, k], self.events.x[:, k]
+            if not np.ptp(columns[1]):
+                continue  # a truth of one value has no unit and no tails
             distance = wasserstein(*columns, seed, **weights)
             yield f"w1/{name}", _value(distance, p_value("wasserstein", *columns, seed, **weights), n)
-            for q, ratio in zip(quantiles, tails(*columns, seed, quantiles=quantiles, **weights), strict=True):
-                yield f"tail_{100 * q:g}/{name}", _value(ratio, _two_sided(ratio.value - 1, ratio.error), n)
+            for q, tail in zip(quantiles, tails(*columns, seed, quantiles=quantiles, **weights), strict=True):
+                yield f"tail_{100 * q:g}/{name}", _value(tail.ratio, tail.p_value, n)
 
     def _all_observables(self, events: Events, seed: int) -> Iterator[tuple[str, Value]]:
         for metric, (distance, test, most) in DISTANCES.items():
@@ -150,12 +164,19 @@ class Truth:
         if len(few.x) >= FEWEST:
             for metric, share in prdc(few.x, known.x, seed, **weights).items():
                 yield metric, _value(share, None, len(few.x))
-        nearest = memorisation(few.x, self.training, self.events.x, seed)
+        nearest = memorisation(*(self._folded(x) for x in (few.x, self.training, self.events.x)), seed)
         yield "memorisation", _value(nearest.share, nearest.p_value, len(few.x))
-        if len(self.events.x) >= CELLS:
+        if len(self.events.x) >= LEAST:
             weights = {"x_weight": events.weights, "y_weight": self.events.weights}
             least = amplification(events.x, self.events.x, self.trained_on, seed, **weights).factor.low
             yield "amplification", Value(least, 0.0, 0.0, None, len(events.x))
+
+    def _folded(self, x: np.ndarray) -> np.ndarray:
+        """Events of which the first η is never negative: a generator may have learnt their mirror images."""
+        etas = [k for k, name in enumerate(self.view.names) if name.startswith("eta_")]
+        folded = x.copy()
+        folded[:, etas] *= np.where(x[:, etas[:1]] < 0, -1, 1)
+        return folded
 
     def _bins(self, x: np.ndarray) -> np.ndarray:
         """The quantile bin of every event in each observable, shape (observables, n)."""
@@ -181,23 +202,12 @@ def _quotient(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
-def correlations(events: Events) -> np.ndarray:
-    """Pearson's coefficients of weighted observables, 0 of a constant one."""
-    covariance = np.cov(events.x, rowvar=False, aweights=events.weight)
-    spread = np.sqrt(np.diag(covariance))
-    return _quotient(covariance, np.outer(spread, spread))
-
-
 def _first(events: Events, number: int) -> Events:
     return events[:number] if len(events.x) > number else events
 
 
 def _value(estimate: Estimate, p: float | None, n: int) -> Value:
     return Value(estimate.value, estimate.error, estimate.error, p, n)
-
-
-def _two_sided(difference: float, error: float) -> float:
-    return float(2 * norm.sf(abs(difference) / error)) if error > 0 else 1.0
 
 
 def _edges(view: View, name: str, values: np.ndarray) -> np.ndarray:
@@ -212,7 +222,7 @@ def _edges(view: View, name: str, values: np.ndarray) -> np.ndarray:
 
 
 def average(scores: Sequence[Scores]) -> Scores:
-    """Mean over seeds of comparisons with the same truth."""
+    """Mean over seeds of comparisons with the same truth; of bounds the smallest one."""
     first = scores[0]
     pixels = None
     if first.pixels:
@@ -220,7 +230,7 @@ def average(scores: Sequence[Scores]) -> Scores:
         pixels = Pixels(image, _average_counts([s.pixels.spectrum for s in scores]))
     return Scores(
         {
-            name: mean([s.values[name] for s in scores])
+            name: (min if name in BOUNDS else mean)([s.values[name] for s in scores])
             for name in first.values
             if all(name in s.values for s in scores)
         },

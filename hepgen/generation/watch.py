@@ -1,5 +1,7 @@
 """Mode collapse, seen while a generator learns: its events cover less and less of the truth."""
 
+import math
+
 import numpy as np
 from scipy.spatial import KDTree
 
@@ -15,10 +17,13 @@ __all__ = ["Watch"]
 # Training events that are looked at, and the fewest that say anything: one point may cover some NEIGHBOURS events.
 EVENTS, FEWEST = 1000, 300
 NEIGHBOURS = 5
-# A healthy generator covers most of what the truth does after its first epochs, a collapsed one next to nothing.
+# Of the possible coverage. A DCGAN that a learning rate of 0.03 made collapse had 11 % after 50 updates of its
+# generator, 3 % after 150 and 0.1 % after 400; the image GANs that learnt at a rate of 5e-4 had 57 % or more after 300.
 COLLAPSED = 0.1
-# Epochs that a generator may cover next to nothing: one that has covered more before, and one that has not.
-PATIENCE, FIRST = 5, 10
+# How long a generator must cover less to be given up: in epochs, and in updates, of which an epoch of few events has
+# few. The slowest that learnt, a DCGAN with another scaling, had less for some 300; `dijet_gan` had 8 % after its first
+# epoch of 280 batches and 47 % after the second.
+EPOCHS, UPDATES = 5, 2000
 # Stands for values that are not finite, and may be squared.
 FAR = 1e30
 
@@ -41,7 +46,8 @@ class Watch:
     def __init__(self, trained: Trained, truth: Table) -> None:
         self.trained = trained
         self.size = min(EVENTS, len(truth) // 2)
-        self.low, self.patience = 0, FIRST
+        steps = math.ceil(len(truth) / trained.entry.training.batch_size)
+        self.low, self.patience = 0, max(EPOCHS, math.ceil(UPDATES / steps))
         if self.size < FEWEST:
             return
         true, other = (truth[start : start + self.size] for start in (0, self.size))
@@ -63,7 +69,7 @@ class Watch:
             made = as_table(self.trained.entry, self.trained.block, drawn.x, drawn.conditions)
         covered = self._coverage(np.nan_to_num(self._observables(made), nan=FAR).clip(-FAR, FAR))
         if covered >= COLLAPSED * self.possible:
-            self.low, self.patience = 0, PATIENCE
+            self.low = 0
             return
         self.low += 1
         card = self.trained.card

@@ -82,6 +82,7 @@ def _merits(results: list[Result]) -> dict[str, Interval]:
         "relative_variance": lambda r: len(r.weight) * (r.error / r.integral) ** 2,
         "efficiency": lambda r: r.integral / r.maximum,
         "overweight_events": lambda r: np.mean(r.unweighted[r.unweighted > 0] > 1),
+        "unweighted_effective_size": lambda r: effective_events(r.unweighted) / np.count_nonzero(r.unweighted),
         "overweight_cross_section": lambda r: r.weight[r.weight > r.maximum].sum() / r.weight.sum(),
         "effective_size": lambda r: effective_events(r.weight) / len(r.weight),
         "inside": lambda r: np.mean(r.weight > 0),

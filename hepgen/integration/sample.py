@@ -39,7 +39,7 @@ def sample(config: Config, method: str, seed: int, output: Path, device: str = "
     block = config.integration
     entry = look_up("entry of integration.methods", method, block.methods)
     random = seed_for(config.seed, "integration", method, seed)
-    drawn = draw(entry, lambda u: cross_section(block, u), DIMENSIONS, block.events, random, device)
+    drawn = draw(method, entry, lambda u: cross_section(block, u), DIMENSIONS, block.events, random, device)
     maximum = bootstrap_maximum(drawn.weight)
     if maximum == 0:
         msg = f"integration.methods.{method}: hardly any of {len(drawn.weight)} points is within the cuts"

@@ -9,6 +9,7 @@ import vegas
 from torch import Tensor, nn
 
 from hepgen.config import IntegrationMethod
+from hepgen.errors import HepgenError
 from hepgen.models import GENERATORS
 from hepgen.training import pick_device, train
 
@@ -36,11 +37,18 @@ class Draw(NamedTuple):
 
 
 def draw(
-    method: IntegrationMethod, integrand: Integrand, dimensions: int, events: int, seed: int, device: str = "auto"
+    name: str,
+    method: IntegrationMethod,
+    integrand: Integrand,
+    dimensions: int,
+    events: int,
+    seed: int,
+    device: str = "auto",
 ) -> Draw:
     """Adapt a method to an integrand, then draw points of it, which do not adapt it any more.
 
     Args:
+        name: What the method is called in ``integration.methods``.
         method: What to draw with.
         integrand: Takes points of shape (n, dimensions) to values of shape (n,), nowhere negative.
         dimensions: Of the hypercube.
@@ -53,7 +61,7 @@ def draw(
     """
     rng = np.random.default_rng(seed)
     if method.type == "flow":
-        return _flow(method, integrand, dimensions, events, seed, device)
+        return _flow(name, method, integrand, dimensions, events, seed, device)
     if method.type == "uniform":
         u = rng.random((events, dimensions))
         return Draw(u, integrand(u), np.zeros(events, dtype=np.int32), 0)
@@ -94,13 +102,17 @@ def _vegas(
 
 
 def _flow(
-    method: IntegrationMethod, integrand: Integrand, dimensions: int, events: int, seed: int, device: str
+    name: str, method: IntegrationMethod, integrand: Integrand, dimensions: int, events: int, seed: int, device: str
 ) -> Draw:
     torch.manual_seed(seed)
-    flow = GENERATORS.load(method.model)((dimensions,), 0, **method.settings)
+    try:
+        flow = GENERATORS.load(method.model)((dimensions,), 0, **method.settings)
+    except HepgenError as error:
+        msg = f"integration.methods.{name}: {error}"
+        raise HepgenError(msg) from error
     model = _Adapting(flow, integrand).to(pick_device(device))
     noise = _Noise(method.points, dimensions)
-    train(model, [noise], settings=method.training, seed=seed, name=method.model)
+    train(model, [noise], settings=method.training, seed=seed, name=name)
     generator = torch.Generator().manual_seed(seed)
     parts = [model.points(flow.noise(min(BATCH, events - n), generator)) for n in range(0, events, BATCH)]
     u, weight = (np.concatenate(arrays) for arrays in zip(*(part[2:] for part in parts), strict=True))

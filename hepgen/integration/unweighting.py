@@ -4,7 +4,7 @@ import numpy as np
 
 __all__ = ["bootstrap_maximum", "unweight"]
 
-# The events are so many times those of a replica.
+# The events are so many times those of a replica; hepgen's own choice: the largest 50 ln 2 or 35 are overweights.
 POOL = 50
 
 

@@ -8,10 +8,12 @@ from hepgen.errors import HepgenError
 from hepgen.metrics.intervals import Interval
 from hepgen.metrics.weighted import matrix, mean_one, quantile
 
-__all__ = ["Amplification", "amplification"]
+__all__ = ["LEAST", "Amplification", "amplification"]
 
 # Mean number of true events that a cell's probability is measured with.
 CELL_EVENTS = 50
+# True events that make two cells.
+LEAST = 4 * CELL_EVENTS
 MOST_LEVELS = 10
 
 
@@ -45,13 +47,16 @@ def amplification(
     """Equivalent number of true events, from the probabilities of K cells of equal probability.
 
     1. A random half of the truth is cut at its median in one column after the other, over and over: K = 2^levels
-       cells, such that each holds about 50 events of the other half.
+       cells, such that each holds about 50 events of the other half. It cuts few columns more than once and, where
+       there are more than levels, the last ones never. So each column alone is cut into K cells, too.
     2. The other half of the truth gives the probabilities p of the cells, the generated events the probabilities g.
     3. Their distance D = K Σ (g − p)² exceeds that of an infinite generated sample from the exact probabilities by
        the noise K Σ (var g + var p), which is subtracted. The variances are those of weighted shares.
     4. n true events have on average the distance K Σ p(1 − p)/n: solved for n, it is the equivalent number.
     5. The variance of D is K² Σ (4 (g − p)² v − 2 v²) with v = var g + var p, the unbiased estimate of that of squared
        normals, and not below its value 2 K² Σ v² without a difference.
+    6. Of the results in the cells of all columns and in those of each column, the one with the smallest lower end
+       counts. This makes the lower bound a careful one: no cells may show a larger difference.
 
     The published method compares with samples of the exact density; here it is estimated from held-out events, so
     that no more can be seen than these allow. Finer cells would see more of the generator's small structures.
@@ -73,14 +78,39 @@ def amplification(
     """
     levels = min(int(np.log2(max(len(y) / 2 / CELL_EVENTS, 1))), MOST_LEVELS)
     if levels < 1:
-        msg = f"the amplification needs at least {4 * CELL_EVENTS} held-out true events, found {len(y)}"
+        msg = f"the amplification needs at least {LEAST} held-out true events, found {len(y)}"
         raise HepgenError(msg)
     x, y, x_weight, y_weight = matrix(x), matrix(y), mean_one(x, x_weight), mean_one(y, y_weight)
-    first, second = np.array_split(np.random.default_rng(seed).permutation(len(y)), 2)
-    thresholds = _cut(y[first], y_weight[first], levels)
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(y)), 2)
+    columns = [[k] for k in range(x.shape[1])]
+    results = []
+    for chosen in [list(range(x.shape[1])), *(columns if len(columns) > 1 else [])]:
+        first, second = ((y[rows][:, chosen], y_weight[rows]) for rows in halves)
+        results.append(_equivalent((x[:, chosen], x_weight), first, second, levels))
+    equivalent, bound = min(results, key=lambda result: result[0].low)
+    factor = Interval(*(number / training for number in equivalent))
+    return Amplification(equivalent, factor, training, bound)
+
+
+def _equivalent(
+    x: tuple[np.ndarray, np.ndarray],
+    first: tuple[np.ndarray, np.ndarray],
+    second: tuple[np.ndarray, np.ndarray],
+    levels: int,
+) -> tuple[Interval, bool]:
+    """Equivalent number of true events, and whether it is a bound, by cells from the first half of the truth.
+
+    Args:
+        x: Generated events, shape (n, d), and their weights.
+        first: The same of the half of the truth that the cells are cut in.
+        second: The same of the other half.
+        levels: How often cells are cut in two.
+    """
+    thresholds = _cut(*first, levels)
     cells = 2**levels
-    g, g_variance = _shares(_cells(x, thresholds), x_weight, cells)
-    p, p_variance = _shares(_cells(y[second], thresholds), y_weight[second], cells)
+    (g, g_variance), (p, p_variance) = (
+        _shares(_cells(events, thresholds), weight, cells) for events, weight in (x, second)
+    )
     noise = g_variance + p_variance
     squares = (g - p) ** 2
     distance = cells * np.sum(squares - noise)
@@ -89,9 +119,8 @@ def amplification(
     of_one = cells * np.sum(p * (1 - p))
     low = of_one / max(distance + spread, spread)
     bound = bool(distance <= spread)
-    equivalent = Interval(low, low, np.inf) if bound else Interval(of_one / distance, low, of_one / (distance - spread))
-    factor = Interval(*(float(number) / training for number in equivalent))
-    return Amplification(Interval(*map(float, equivalent)), factor, training, bound)
+    equivalent = (low, low, np.inf) if bound else (of_one / distance, low, of_one / (distance - spread))
+    return Interval(*map(float, equivalent)), bound
 
 
 def _cut(events: np.ndarray, weight: np.ndarray, levels: int) -> list[np.ndarray]:

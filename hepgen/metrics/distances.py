@@ -1,7 +1,7 @@
 """Distances between two weighted samples: Wasserstein, correlations, Fréchet and kernel distances.
 
-Every public function takes generated events `x` and the truth `y`, gives the truth's scale to both, and returns a
-distance that is zero (in the mean, for the unbiased `kpd`) where both are the same distribution.
+Every distance takes generated events `x` and the truth `y`, gives the truth's scale to both, and would be zero for
+endless samples of one distribution. Finite ones leave something above zero: hold it against that of truth with truth.
 """
 
 import math
@@ -12,10 +12,19 @@ from scipy.optimize import nnls
 
 from hepgen.errors import HepgenError
 from hepgen.metrics.divergences import effective_events
-from hepgen.metrics.resampling import Estimate, Measure, estimate, permutation_p_value
+from hepgen.metrics.resampling import PERMUTATIONS, Estimate, Measure, estimate, permutation_p_value
 from hepgen.metrics.weighted import matrix, mean_one, standardise
 
-__all__ = ["fpd", "kpd", "p_value", "pearson_difference", "sliced_wasserstein", "wasserstein"]
+__all__ = [
+    "FEWEST",
+    "correlations",
+    "fpd",
+    "kpd",
+    "p_value",
+    "pearson_difference",
+    "sliced_wasserstein",
+    "wasserstein",
+]
 
 # With as many the error of a bootstrap is known to 14 %.
 REPLICAS = 25
@@ -27,8 +36,7 @@ FRECHET_POINTS = 10
 FRECHET_BATCHES = 20
 KERNEL_BATCHES = 10
 KERNEL_BATCH = 5000
-# Larger ones make the p-value of the kernel distance too slow: the time rises with the square.
-KERNEL_PERMUTED = 2000
+# Effective events of each side that a Fréchet or kernel distance needs.
 FEWEST = 50
 
 
@@ -154,11 +162,12 @@ def kpd(
     x_weight: np.ndarray | None = None,
     y_weight: np.ndarray | None = None,
 ) -> Estimate:
-    """Kernel physics distance: the unbiased squared maximum mean discrepancy with a kernel of degree four.
+    """Kernel physics distance: the squared maximum mean discrepancy with a kernel of degree four.
 
     The kernel of two events is (a·b/d + 1)⁴, every column divided by the truth's largest absolute value, and the
     value the median of ten batches of at most 5000 events. Batches are drawn with replacement, by the weights; for
-    equal weights they are those that JetNet draws with the same seed.
+    equal weights they are those that JetNet draws with the same seed. An event that is drawn twice is like another
+    one of its kind, so that equal parents have a distance above zero, of the order of one over the samples' size.
 
     Args:
         x: Events of shape (n, d).
@@ -180,11 +189,12 @@ def kpd(
     size = _size(x, y, x_weight, y_weight)
     batch = min(KERNEL_BATCH, len(x), len(y))
     x, y = _unit_range(x, y)
+    sides = np.kron(np.eye(2), np.full(batch, 1 / batch))
     values = []
     for number in range(KERNEL_BATCHES):
         rng = np.random.default_rng(seed + 1000 * number)
         truth, drawn = _draw(y, y_weight, batch, rng), _draw(x, x_weight, batch, rng)
-        values.append(_mean_kernel(drawn) + _mean_kernel(truth) - 2 * _kernel(drawn, truth).mean())
+        values.append(_discrepancy(np.concatenate([drawn, truth]))(*sides))
     low, high = np.percentile(values, [16.275, 83.725])
     # The median of independent batches, which share the fluctuations of the samples that they are drawn from.
     scale = math.sqrt(math.pi / 2 / KERNEL_BATCHES + batch / size)
@@ -197,14 +207,14 @@ def p_value(
     y: np.ndarray,
     seed: int,
     *,
-    permutations: int = 100,
+    permutations: int = PERMUTATIONS,
     x_weight: np.ndarray | None = None,
     y_weight: np.ndarray | None = None,
 ) -> float:
     """Probability that a distance is at least as large if both samples have one parent, by a permutation test.
 
-    The Fréchet and kernel distances are those of the whole samples, not of batches; of the latter at most 2000 events
-    on each side, chosen at random.
+    Both samples together give the scale here, so that they can be exchanged. The Fréchet and kernel distances are
+    those of the whole samples, not of batches; of the latter at most 5000 events on each side, chosen at random.
 
     Args:
         name: ``wasserstein`` (of one column), ``pearson``, ``sliced_wasserstein``, ``fpd`` or ``kpd``.
@@ -218,9 +228,21 @@ def p_value(
     weights = mean_one(x, x_weight), mean_one(y, y_weight)
     if name == "kpd":
         rng = np.random.default_rng(seed)
-        chosen = [rng.permutation(len(events))[:KERNEL_PERMUTED] for events in (x, y)]
+        chosen = [rng.permutation(len(events))[:KERNEL_BATCH] for events in (x, y)]
         (x, y), weights = (x[chosen[0]], y[chosen[1]]), (weights[0][chosen[0]], weights[1][chosen[1]])
-    return permutation_p_value(MEASURES[name](x, y, weights[1], seed), *weights, seed, permutations)
+    scale = np.concatenate([matrix(x), matrix(y)]), np.concatenate(weights)
+    return permutation_p_value(_measure(name, x, y, scale, seed), *weights, seed, permutations)
+
+
+def correlations(x: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """Pearson's correlation coefficients of events, shape (d, d), 0 of a constant column with any other and itself.
+
+    Args:
+        x: Events of shape (n, d).
+        weight: Event weights of shape (n,); None for equal ones.
+    """
+    weight = mean_one(x, weight)
+    return _coefficients(_moments_of(standardise(x, x, weight)[0])(weight / weight.sum())[1])
 
 
 def _estimate(
@@ -233,11 +255,17 @@ def _estimate(
     y_weight: np.ndarray | None,
 ) -> Estimate:
     weights = mean_one(x, x_weight), mean_one(y, y_weight)
-    return estimate(MEASURES[name](x, y, weights[1], seed), *weights, seed, replicas)
+    return estimate(_measure(name, x, y, (y, weights[1]), seed), *weights, seed, replicas)
 
 
-def _wasserstein_of(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray, seed: int) -> Measure:
-    return _transport(np.concatenate(standardise(x, y, y_weight))[:, 0])
+def _measure(name: str, x: np.ndarray, y: np.ndarray, scale: tuple[np.ndarray, np.ndarray], seed: int) -> Measure:
+    """The distance of x from y in the scale of weighted events."""
+    in_units, distance = MEASURES[name]
+    return distance(in_units(np.concatenate([matrix(x), matrix(y)]), *scale)[0], seed)
+
+
+def _wasserstein_of(pooled: np.ndarray, seed: int) -> Measure:
+    return _transport(pooled[:, 0])
 
 
 def _transport(values: np.ndarray) -> Measure:
@@ -247,30 +275,29 @@ def _transport(values: np.ndarray) -> Measure:
     return lambda first, second: float(np.abs(np.cumsum((first - second)[order])[:-1]) @ gaps)
 
 
-def _sliced_of(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray, seed: int) -> Measure:
-    pooled = np.concatenate(standardise(x, y, y_weight))
+def _sliced_of(pooled: np.ndarray, seed: int) -> Measure:
     directions = np.random.default_rng(seed).normal(size=(PROJECTIONS, pooled.shape[1]))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     slices = [_transport(pooled @ direction) for direction in directions]
     return lambda first, second: float(np.mean([transport(first, second) for transport in slices]))
 
 
-def _pearson_of(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray, seed: int) -> Measure:
-    moments_of = _moments_of(np.concatenate(standardise(x, y, y_weight)))
+def _pearson_of(pooled: np.ndarray, seed: int) -> Measure:
+    moments_of = _moments_of(pooled)
     return lambda first, second: float(
-        np.abs(_correlations(moments_of(first)[1]) - _correlations(moments_of(second)[1])).max()
+        np.abs(_coefficients(moments_of(first)[1]) - _coefficients(moments_of(second)[1])).max()
     )
 
 
-def _correlations(covariance: np.ndarray) -> np.ndarray:
+def _coefficients(covariance: np.ndarray) -> np.ndarray:
     root = np.sqrt(np.diag(covariance).clip(0))
     scale = np.outer(root, root)
     # A column that is constant but for rounding, in units of the truth's standard deviation.
     return np.divide(covariance, scale, out=np.zeros_like(scale), where=np.minimum.outer(root, root) > 1e-6)
 
 
-def _frechet_of(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray, seed: int) -> Measure:
-    moments_of = _moments_of(np.concatenate(_unit_range(x, y)))
+def _frechet_of(pooled: np.ndarray, seed: int) -> Measure:
+    moments_of = _moments_of(pooled)
     return lambda first, second: _frechet(*moments_of(first), *moments_of(second))
 
 
@@ -289,7 +316,9 @@ def _moments_of(pooled: np.ndarray) -> Callable[[np.ndarray], tuple[np.ndarray, 
 
 
 def _sample_moments(events: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return events.mean(0), np.atleast_2d(np.cov(events, rowvar=False))
+    mean = events.mean(0)
+    centred = events - mean
+    return mean, centred.T @ centred / (len(events) - 1)
 
 
 def _frechet(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
@@ -308,35 +337,29 @@ def _intercept(abscissa: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return float(solution[0]), math.sqrt(variance)
 
 
-def _kernel_of(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray, seed: int) -> Measure:
-    pooled = np.concatenate(_unit_range(x, y))
-    kernel = _kernel(pooled, pooled)
-    own = np.diag(kernel)
+def _discrepancy(pooled: np.ndarray, seed: int = 0) -> Measure:
+    """The unbiased squared discrepancy; an event's kernel with itself is left out.
+
+    The kernel is (q·q')², with q the products of the pairs of an event's values and 1. Its mean over two sets is the
+    sum of the products of their second moments of q, so that the time rises with the events and not their square.
+    """
+    values = np.column_stack([pooled / math.sqrt(pooled.shape[1]), np.ones(len(pooled))])
+    rows, columns = np.triu_indices(values.shape[1])
+    pairs = values[:, rows] * values[:, columns] * np.where(rows == columns, 1, math.sqrt(2))
+    own = np.square(pairs).sum(1) ** 2
 
     def measure(first: np.ndarray, second: np.ndarray) -> float:
-        weights = np.stack([first, second])
-        means = weights @ kernel @ weights.T
-        within = (np.diag(means) - weights**2 @ own) / (1 - np.sum(weights**2, 1))
-        return float(within.sum() - 2 * means[0, 1])
+        one, other = ((pairs * weight[:, None]).T @ pairs for weight in (first, second))
+        within = sum(
+            (np.sum(moments**2) - weight**2 @ own) / (1 - weight @ weight)
+            for moments, weight in ((one, first), (other, second))
+        )
+        return float(within - 2 * np.sum(one * other))
 
     return measure
 
 
-def _kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    kernel = a @ b.T
-    kernel /= a.shape[1]
-    kernel += 1
-    np.square(kernel, out=kernel)
-    return np.square(kernel, out=kernel)
-
-
-def _mean_kernel(events: np.ndarray) -> float:
-    """Mean kernel of an event with another one."""
-    kernel = _kernel(events, events)
-    return float((kernel.sum() - np.trace(kernel)) / (len(events) * (len(events) - 1)))
-
-
-def _unit_range(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _unit_range(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Both sets divided by the largest absolute value of the second one's columns; one of zeros is kept."""
     x, y = matrix(x), matrix(y)
     largest = np.abs(y).max(0)
@@ -362,10 +385,11 @@ def _draw(events: np.ndarray, weight: np.ndarray | None, size: int, rng: np.rand
     return events[rng.choice(len(events), size=size, p=chances)]
 
 
-MEASURES: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray, int], Measure]] = {
-    "wasserstein": _wasserstein_of,
-    "pearson": _pearson_of,
-    "sliced_wasserstein": _sliced_of,
-    "fpd": _frechet_of,
-    "kpd": _kernel_of,
+# How events are scaled, and the distance of scaled ones.
+MEASURES: dict[str, tuple[Callable[..., tuple[np.ndarray, np.ndarray]], Callable[[np.ndarray, int], Measure]]] = {
+    "wasserstein": (standardise, _wasserstein_of),
+    "pearson": (standardise, _pearson_of),
+    "sliced_wasserstein": (standardise, _sliced_of),
+    "fpd": (_unit_range, _frechet_of),
+    "kpd": (_unit_range, _discrepancy),
 }

@@ -11,7 +11,7 @@ from hepgen.errors import HepgenError
 from hepgen.metrics.resampling import Estimate
 from hepgen.metrics.weighted import standardise
 
-__all__ = ["Memorisation", "memorisation"]
+__all__ = ["REFERENCES", "Memorisation", "memorisation"]
 
 # Searches in many dimensions look at a large part of the tree.
 QUERIES = 10_000
@@ -31,7 +31,7 @@ def memorisation(x: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int) 
     The training and the held-out events, of which equally many are used, are exchangeable unless the generator knows
     the former. So the variance without memorisation is that over all ways to hand out the two labels: with h
     generated events nearest to each of N true ones, Σ(h − h̄)²·N/(4(N − 1)n²). It is the binomial one where no true
-    event is the nearest of two.
+    event is the nearest of two. Only copies of the training events that are looked at are found.
 
     Args:
         x: Generated events of shape (n, d), of which at most 10 000 are looked at.

@@ -18,7 +18,7 @@ class Metric(BaseModel):
         sample: The sample or samples that it was measured on.
         model: The model, cut or method.
         metric: What was measured, e.g. ``auc`` or ``w1/mjj`` (per observable).
-        value, low, high: The value and its 68 % interval.
+        value, low, high: The value and its 68 % interval; all the same for a bound, or where no interval is known.
         null: What a comparison of truth with truth (or no information) gives, where that is defined.
         floor: The statistical floor of the value, where there is one.
         p_value: How likely a value as far from the null is where there is no difference, where that was tested.

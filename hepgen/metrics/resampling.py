@@ -7,7 +7,10 @@ import numpy as np
 
 from hepgen.metrics.intervals import draw_counts
 
-__all__ = ["Estimate", "Measure", "estimate", "permutation_p_value"]
+__all__ = ["PERMUTATIONS", "Estimate", "Measure", "estimate", "permutation_p_value"]
+
+# As many show a p-value of one percent.
+PERMUTATIONS = 100
 
 # Takes two sets of weights, each of shape (n + m,) and of sum one, of the same pooled events (n of the first sample,
 # then m of the second) and returns the distance between the two samples that they make of them.

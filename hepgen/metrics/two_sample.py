@@ -5,7 +5,7 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logit
+from scipy.special import betainc, logit
 from scipy.stats import norm
 from sklearn.base import ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -14,22 +14,11 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 
 from hepgen.errors import HepgenError
-from hepgen.metrics.distances import p_value, pearson_difference, wasserstein
 from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.resampling import Estimate
 from hepgen.metrics.weighted import matrix, mean_one, quantile, standardise
 
-__all__ = [
-    "ClassifierTest",
-    "Estimate",
-    "auc",
-    "classifier_auc",
-    "classifier_test",
-    "p_value",
-    "pearson_difference",
-    "tails",
-    "wasserstein",
-]
+__all__ = ["ClassifierTest", "Tail", "auc", "classifier_test", "tails"]
 
 FOLDS = 5
 # A likelihood ratio of 3·10⁶ is more than any sample can tell, and its exponential is still finite.
@@ -44,15 +33,20 @@ class ClassifierTest(NamedTuple):
         p_value: Probability of such an area if both have one parent (one-sided).
         x_scores: Log-odds for the truth of the generated events, shape (n,), at equal sums of weights: their
             exponentials are the likelihood ratios that would reweight the generated events to the truth.
-        y_scores: The same of the true events, shape (m,).
-        saturated: How many scores were cut back to ±15.
+        y_scores: The same of the true events, shape (m,). All are cut back to ±15.
     """
 
     auc: Estimate
     p_value: float
     x_scores: np.ndarray
     y_scores: np.ndarray
-    saturated: int
+
+
+class Tail(NamedTuple):
+    """Generated over true shares beyond a quantile, and the two-sided p-value of a difference."""
+
+    ratio: Estimate
+    p_value: float
 
 
 def classifier_test(
@@ -69,7 +63,8 @@ def classifier_test(
     Every event is scored by a classifier that was trained on the other folds. Without a difference the scores of two
     folds depend on each other's chance fluctuations in the same way: their sum over pairs of folds counts each pair
     twice, which doubles the variance that the area would have with a classifier trained elsewhere. The error holds
-    this factor, which is the largest one: where the difference is clear the classifier no longer follows chance.
+    this factor, which is the largest one: it is an upper limit where the difference is clear, as the classifier no
+    longer follows chance, and for the MLP.
 
     Args:
         x: Generated events of shape (n, d).
@@ -99,14 +94,8 @@ def classifier_test(
     area = Estimate(found.value, math.sqrt(2) * found.error)
     # Mann and Whitney's variance of equal parents, doubled alike.
     null_error = math.sqrt(sum(1 / effective_events(weight[label == side]) for side in (0, 1)) / 12 * 2)
-    saturated = np.count_nonzero(np.abs(scores) > SATURATION)
     x_scores, y_scores = np.split(scores.clip(-SATURATION, SATURATION), [len(x)])
-    return ClassifierTest(area, float(norm.sf((area.value - 0.5) / null_error)), x_scores, y_scores, saturated)
-
-
-def classifier_auc(first: np.ndarray, second: np.ndarray, seed: int) -> Estimate:
-    """Area under the ROC curve of gradient-boosted trees that tell two sets of events apart; see `classifier_test`."""
-    return classifier_test(first, second, seed).auc
+    return ClassifierTest(area, float(norm.sf((area.value - 0.5) / null_error)), x_scores, y_scores)
 
 
 def _cross_fitted(kind: str, events: np.ndarray, label: np.ndarray, weight: np.ndarray, seed: int) -> np.ndarray:
@@ -118,7 +107,9 @@ def _cross_fitted(kind: str, events: np.ndarray, label: np.ndarray, weight: np.n
             warnings.simplefilter("ignore", ConvergenceWarning)
             # Of fewer events than a batch holds, all are one.
             warnings.filterwarnings("ignore", "Got `batch_size`", UserWarning)
-            classifier = CLASSIFIERS[kind](seed).fit(events[train], label[train], sample_weight=weight[train])
+            # Weights double the time, even equal ones.
+            given = weight[train] if np.ptp(weight) > 1e-9 else None
+            classifier = CLASSIFIERS[kind](seed).fit(events[train], label[train], given)
         # A probability of exactly 0 or 1 gives infinite odds, which are cut back like all that saturate.
         scores[test] = logit(classifier.predict_proba(events[test])[:, 1])
     return scores
@@ -173,10 +164,12 @@ def tails(
     quantiles: tuple[float, ...] = (0.99, 0.999),
     x_weight: np.ndarray | None = None,
     y_weight: np.ndarray | None = None,
-) -> list[Estimate]:
-    """What share of the generated events lies beyond quantiles of the truth, over the truth's share: 1 is perfect.
+) -> list[Tail]:
+    """What share of the generated events lies above upper quantiles of the truth, over the truth's share: 1 is perfect.
 
-    The error is that of both counts, for none beyond that of a single event.
+    The error is that of both counts, for none beyond that of a single event. The p-value is binomial, given how many
+    events of both sides lie beyond: a share n/(n + m) of them would be generated. Weighted ones count as the effective
+    events there, each of which stands for the share of its side that it has.
 
     Args:
         x: One number per event, shape (n,).
@@ -193,7 +186,14 @@ def tails(
         threshold = quantile(y, y_weight, level)
         (share, error), (true, true_error) = _beyond(x >= threshold, x_weight), _beyond(y >= threshold, y_weight)
         ratio = share / true
-        ratios.append(Estimate(ratio, math.hypot(error, ratio * true_error) / true))
+        estimate = Estimate(ratio, math.hypot(error, ratio * true_error) / true)
+        found, known = (share / error) ** 2, (true / true_error) ** 2
+        # The share of its side that an effective event stands for; without any there that of the mean event.
+        one, true_one = (error**2 / share if share else error), true_error**2 / true
+        chance = true_one / (one + true_one)
+        above = betainc(found, known + 1, chance) if found else 1.0
+        below = 1 - betainc(found + 1, known, chance)
+        ratios.append(Tail(estimate, float(min(1, 2 * min(above, below)))))
     return ratios
 
 

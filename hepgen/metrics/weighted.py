@@ -44,16 +44,15 @@ def matrix(events: np.ndarray) -> np.ndarray:
 def standardise(x: np.ndarray, y: np.ndarray, y_weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both sets, shapes (n, d) and (m, d), in units of the second's standard deviations from its means.
 
+    A column that is constant in the second set has no such unit and keeps its own.
+
     Raises:
-        HepgenError: if a value is not finite, or a column of the second set is constant.
+        HepgenError: if a value is not finite.
     """
     x, y = matrix(x), matrix(y)
     mean = np.average(y, axis=0, weights=y_weight)
     scale = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=y_weight))
-    constant = np.flatnonzero(scale <= 1e-12 * np.abs(mean))
-    if len(constant):
-        msg = f"column {constant[0]} of the truth is constant, so that it has no scale; leave this observable out"
-        raise HepgenError(msg)
+    scale[scale <= 1e-12 * np.abs(mean)] = 1
     return (x - mean) / scale, (y - mean) / scale
 
 

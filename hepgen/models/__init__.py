@@ -27,7 +27,10 @@ each row: x of shape (n, *shape), conditions c of shape (n, conditions), which m
   deterministic, without gradients. ``batch``: for how many events at once that is fastest on a CPU.
 - ``scaler``: the preprocessing that it wants, see `hepgen.generation.scaling.make_scaler`; ``mirror_eta``: whether
   it wants to be trained on events reflected at random along the beam.
-- Optional: ``log_prob(x, c)``, the exact log-density of events, (n,); ``pretrains``: whether it still waits to learn.
+- ``makes_features``, ``makes_images``, ``makes_constituents``: True, in the class's body, for what it makes; where
+  one is given, a configuration that asks for another one is refused before anything is read.
+- Optional: ``log_prob(x, c)``, the exact log-density of events, (n,); ``pretrains``: whether it still waits to learn;
+  ``uniforms``: how many of an event's random numbers, the last ones, are uniform in [0, 1) rather than normal.
 
 tests/models/test_generators.py holds every registered generator to this.
 """

@@ -40,6 +40,8 @@ class Denoising(nn.Module):
     """
 
     mirror_eta = False
+    makes_features = True
+    makes_constituents = True
 
     def __init__(self, shape: tuple[int, ...], conditions: int, hidden: int, blocks: int) -> None:
         super().__init__()
@@ -49,7 +51,7 @@ class Denoising(nn.Module):
             raise HepgenError(f"{msg} (inputs: features or constituents)")
         network = TableDenoiser if len(shape) == 1 else CloudDenoiser
         self.network = network(shape, conditions, hidden, blocks)
-        self.scaler, self.batch = network.scaler, network.batch
+        self.scaler, self.batch, self.uniforms = network.scaler, network.batch, network.uniforms
         self.size = math.prod(shape)
 
     def mix(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,7 +85,7 @@ class Denoising(nn.Module):
 
     def noise(self, n: int, generator: torch.Generator) -> Tensor:
         normal = torch.randn(n, self.normals, generator=generator)
-        return torch.cat([normal, torch.rand(n, self.network.uniforms, generator=generator)], dim=1)
+        return torch.cat([normal, torch.rand(n, self.uniforms, generator=generator)], dim=1)
 
     @torch.no_grad()
     def draw(self, noise: Tensor, c: Tensor) -> Tensor:

@@ -149,6 +149,7 @@ class TableGAN(GAN):
     """
 
     scaler = "support"
+    makes_features = True
 
     def __init__(
         self,
@@ -194,15 +195,17 @@ class DijetGAN(GAN):
     """
 
     scaler = "minmax"
+    makes_features = True
     mirror_eta = True
     # Small enough for the images of a batch to stay in the cache: four times the speed of 10,000.
     batch = 500
     latent = staticmethod(torch.rand)
+    uniforms = 64
 
     def __init__(self, shape: tuple[int, ...], conditions: int, *, pretraining: int = 313) -> None:
         features = _columns("dijet_gan", shape)
         at_least(0, pretraining=pretraining)
-        noise = 64
+        noise = self.uniforms
         generator = nn.Sequential(
             *(nn.Linear(noise + conditions, 128), nn.LeakyReLU(0.2), nn.BatchNorm1d(128)),
             nn.Unflatten(1, (2, 8, 8)),

@@ -14,14 +14,37 @@ __all__ = ["DCGAN", "LAGAN", "LocallyConnected"]
 
 # Of LAGAN's leaky units: that of the source's library.
 SLOPE = 0.3
+# The share of true pixels that are fainter than any generated one, and how much of it is kept at each batch.
+FAINT, MEMORY = 0.01, 0.99
 
 
-class DCGAN(GAN):
+class ImageGAN(GAN):
+    """What the GANs of jet images share: pixels are 0 or brighter than the faintest 1 % of the true ones.
+
+    A detector's threshold leaves none below, and each would count as a particle, but a discriminator hardly sees them:
+    of a DCGAN without this a quarter of the filled pixels were fainter than 95 % of the true ones.
+    """
+
+    # A typical filled pixel is then about 1: with the brightest one at 1 it is 0.02, which is hard to tell from 0.
+    scaler = "scale"
+    makes_images = True
+
+    def discriminator_loss(self, x: Tensor, c: Tensor, weight: Tensor | None = None) -> Tensor:
+        """What the discriminator minimises on images x, shape (n, 1, pixels, pixels), and as many generated ones."""
+        filled = x[x > 0]
+        if len(filled):
+            self.generator[-1].least.lerp_(filled.quantile(FAINT), 1 - MEMORY)
+        return super().discriminator_loss(x, c, weight)
+
+
+class DCGAN(ImageGAN):
     """Strided convolutions by the guidelines of their source.
 
     The generator doubles the side of its maps twice, with batch normalisation and ReLU; the discriminator halves it
     twice, with LeakyReLU. The source's tanh at the end is a ReLU here, after LAGAN, so that empty pixels are exactly 0.
-    The source trains with Adam at a rate of 2e-4 and betas of 0.5 and 0.999.
+    The source trains with Adam at a rate of 2e-4 and betas of 0.5 and 0.999. On 5000 QCD jets of 16 pixels a side, with
+    batches of 50, a rate of 5e-4 and betas of 0.5 and 0.9, 20 epochs of 4 s gave images of 20.6 filled pixels against
+    21.1 in truth, whose observables boosted trees told from the truth's with an AUC of 0.70.
 
     Args:
         shape: (1, pixels, pixels), of values that are never negative.
@@ -55,7 +78,7 @@ class DCGAN(GAN):
             nn.Unflatten(1, (twice, quarter, quarter)),
             *(nn.BatchNorm2d(twice), nn.ReLU()),
             *(nn.ConvTranspose2d(twice, channels, 4, 2, 1), nn.BatchNorm2d(channels), nn.ReLU()),
-            *(nn.ConvTranspose2d(channels, 1, 4, 2, 1), _crop(4 * quarter, side), nn.ReLU()),
+            *(nn.ConvTranspose2d(channels, 1, 4, 2, 1), _crop(4 * quarter, side), _Threshold()),
         )
         between = nn.Identity() if spectral_norm else _normalisation(objective, twice)
         discriminator = _WithPlanes(
@@ -75,7 +98,7 @@ class DCGAN(GAN):
         self.to(memory_format=torch.channels_last)
 
 
-class LAGAN(GAN):
+class LAGAN(ImageGAN):
     """The location-aware GAN of jet images: behind the first one, no convolution shares its weights between places.
 
     Both networks are those of the authors' public code (github.com/hep-lbdl/adversarial-jets), where images have 25
@@ -89,6 +112,8 @@ class LAGAN(GAN):
     Args:
         shape: (1, pixels, pixels), of values that are never negative.
         conditions: Number of conditions.
+        channels: Maps behind the generator's last convolution with shared weights, twice those behind the
+            discriminator's; 64 is the source's.
         noise: Normal random numbers for each event.
         objective, discriminator_steps: See `GAN`.
 
@@ -106,27 +131,30 @@ class LAGAN(GAN):
         shape: tuple[int, ...],
         conditions: int,
         *,
+        channels: int = 64,
         noise: int = 200,
         objective: Objective = "non_saturating",
         discriminator_steps: int | None = None,
     ) -> None:
         side = _side("lagan", shape, least=5)
+        at_least(2, channels=channels)
         at_least(1, noise=noise)
-        start = math.ceil((side + 3) / 4)
+        start, twice = math.ceil((side + 3) / 4), 2 * channels
         generator = nn.Sequential(
             _Product(noise, conditions),
-            nn.Linear(noise, 128 * start**2),
-            nn.Unflatten(1, (128, start, start)),
-            *(nn.Conv2d(128, 64, 5, padding=2), nn.LeakyReLU(SLOPE), nn.BatchNorm2d(64), nn.Upsample(scale_factor=2)),
-            *(LocallyConnected(64, 6, 2 * start, 5, padding=2), nn.LeakyReLU(SLOPE), nn.BatchNorm2d(6)),
+            nn.Linear(noise, twice * start**2),
+            nn.Unflatten(1, (twice, start, start)),
+            *(nn.Conv2d(twice, channels, 5, padding=2), nn.LeakyReLU(SLOPE), nn.BatchNorm2d(channels)),
+            nn.Upsample(scale_factor=2),
+            *(LocallyConnected(channels, 6, 2 * start, 5, padding=2), nn.LeakyReLU(SLOPE), nn.BatchNorm2d(6)),
             nn.Upsample(scale_factor=2),
             *(LocallyConnected(6, 6, 4 * start, 3), nn.LeakyReLU(SLOPE)),
             LocallyConnected(6, 1, 4 * start - 2, 2, bias=False),
-            *(_crop(4 * start - 3, side), nn.ReLU()),
+            *(_crop(4 * start - 3, side), _Threshold()),
         )
         super().__init__(
             generator,
-            _Comparing(side, conditions, objective),
+            _Comparing(side, conditions, channels // 2, objective),
             noise,
             objective=objective,
             discriminator_steps=discriminator_steps,
@@ -153,7 +181,7 @@ class LocallyConnected(nn.Module):
         self, inputs: int, outputs: int, side: int, kernel: int, stride: int = 1, padding: int = 0, *, bias: bool = True
     ) -> None:
         super().__init__()
-        self.window = {"kernel_size": kernel, "stride": stride, "padding": padding}
+        self.kernel, self.stride, self.padding = kernel, stride, padding
         self.side = (side + 2 * padding - kernel) // stride + 1
         fan = inputs * kernel**2
         bound = math.sqrt(6 / fan)
@@ -162,9 +190,25 @@ class LocallyConnected(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, inputs, side, side) → (n, outputs, side', side')."""
-        patches = functional.unfold(x, **self.window).permute(2, 0, 1)
-        y = patches @ self.weight if self.bias is None else torch.baddbmm(self.bias, patches, self.weight)
-        return y.permute(1, 2, 0).unflatten(2, (self.side, self.side))
+        # With the events last every copy and every product runs along them: a training step of LAGAN takes half the
+        # time that it takes with `functional.unfold`.
+        x = functional.pad(x, [self.padding] * 4).permute(2, 3, 1, 0).contiguous()
+        starts = [slice(a, a + (self.side - 1) * self.stride + 1, self.stride) for a in range(self.kernel)]
+        patches = torch.stack([x[rows, columns] for rows in starts for columns in starts], dim=3)
+        patches, weight = patches.reshape(self.side**2, -1, patches.shape[4]), self.weight.transpose(1, 2)
+        y = weight @ patches if self.bias is None else torch.baddbmm(self.bias.transpose(1, 2), weight, patches)
+        return y.unflatten(0, (self.side, self.side)).permute(3, 2, 0, 1)
+
+
+class _Threshold(nn.Module):
+    """A ReLU that sets what is fainter than the least bright pixel to 0, too; there is none before the training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("least", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(x > self.least, x, 0.0)
 
 
 class _WithPlanes(nn.Sequential):
@@ -193,7 +237,7 @@ class _Product(nn.Module):
 class _Comparing(nn.Module):
     """LAGAN's discriminator: images to logits and guessed conditions, (n, 1 + conditions)."""
 
-    def __init__(self, side: int, conditions: int, objective: Objective) -> None:
+    def __init__(self, side: int, conditions: int, channels: int, objective: Objective) -> None:
         super().__init__()
         half, quarter = (side + 1) // 2, ((side + 1) // 2 + 1) // 2
 
@@ -202,8 +246,8 @@ class _Comparing(nn.Module):
             return layer, nn.LeakyReLU(SLOPE), _normalisation(objective, settings[1]), nn.Dropout(0.2)
 
         self.layers = nn.Sequential(
-            *(nn.Conv2d(1, 32, 5, padding=2), nn.LeakyReLU(SLOPE), nn.Dropout(0.2)),
-            *block(32, 8, side, 5, 2, 2),
+            *(nn.Conv2d(1, channels, 5, padding=2), nn.LeakyReLU(SLOPE), nn.Dropout(0.2)),
+            *block(channels, 8, side, 5, 2, 2),
             *block(8, 8, half, 5, 1, 2),
             *block(8, 8, half, 3, 2, 1),
             nn.AvgPool2d(2),

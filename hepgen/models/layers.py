@@ -48,9 +48,21 @@ def square_side(name: str, shape: tuple[int, ...], divisor: int) -> int:
 
 
 def at_least(least: float, **settings: float | Sequence[float]) -> None:
-    """Raise `HepgenError` unless settings, or all numbers of those that are lists, which must not be empty, suffice."""
+    """Check settings, or all numbers of those that are lists, which must not be empty.
+
+    Args:
+        least: What they must reach; where it is a whole number, they must be whole numbers too.
+        **settings: The settings by name.
+
+    Raises:
+        HepgenError: naming the first setting that does not suffice.
+    """
+    kinds, what = (int, "a whole number of ") if isinstance(least, int) else ((int, float), "a number of ")
     for name, value in settings.items():
-        numbers = value if isinstance(value, Sequence) else [value]
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not all(isinstance(number, kinds) and not isinstance(number, bool) for number in numbers):
+            msg = f"settings.{name}: is {value!r}; it must be {what}at least {least}"
+            raise HepgenError(msg)
         if not numbers or not min(numbers) >= least:
             msg = f"settings.{name}: is {value}; it must be at least {least}"
             raise HepgenError(msg)

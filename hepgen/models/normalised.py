@@ -57,7 +57,7 @@ class NormalisedAutoencoder(Reconstructor):
     ) -> None:
         at_least(2, latent_dim=latent_dim)
         at_least(1, pretraining=pretraining, steps=steps)
-        at_least(0, regularisation=regularisation)
+        at_least(0.0, regularisation=regularisation)
         super().__init__(shape, latent_dim)
         if len(shape) not in (1, 3) or (len(shape) == 3 and len(hidden) != 1):
             msg = f"normalised_autoencoder: inputs of shape {tuple(shape)}, hidden {hidden}"

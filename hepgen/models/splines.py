@@ -34,43 +34,48 @@ def rational_quadratic(x: Tensor, parameters: Tensor, bound: float, *, inverse: 
         Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019, arXiv:1906.04032.
     """
     t = x.clamp(-bound, bound)
-    (x0, y0), (x1, y1), (d0, d1) = _around(t, parameters, bound, axis=1 if inverse else 0)
-    width, height = x1 - x0, y1 - y0
+    low, extent, slopes = _around(t, parameters, bound, axis=1 if inverse else 0)
+    (x0, y0), (width, height) = low.unbind(1), extent.unbind(1)
     delta = height / width
-    curve = d0 + d1 - 2 * delta
+    a, b = (slopes / delta[:, None]).unbind(1)
+    both = a + b
     if inverse:
-        # The root of a θ² + b θ = δ rise in [0, 1], in the form that does not cancel.
-        rise = t - y0
-        b = height * d0 - rise * curve
-        c = delta * rise
-        theta = 2 * c / (b + torch.sqrt(b * b + 4 * c * (height * delta - b)))
+        # The root of (1 − c) θ² + c θ = rise in [0, 1], in the form that does not cancel.
+        rise = (t - y0) / height
+        c = a - rise * (both - 2)
+        theta = 2 * rise / (c + torch.sqrt(c * c + 4 * rise * (1 - c)))
     else:
         theta = (t - x0) / width
     rest = 1 - theta
-    product = theta * rest
-    share = delta / (delta + curve * product)
-    mapped = x0 + theta * width if inverse else y0 + theta * (delta * theta + d0 * rest) * width * share
-    log_slope = torch.log(share * share * (d1 * theta * theta + 2 * delta * product + d0 * rest * rest))
+    square, product, other = theta * theta, theta * rest, rest * rest
+    bottom = torch.addcmul(square + other, both, product)
+    share = torch.addcmul(square, a, product) / bottom
+    bulge = torch.addcmul(torch.addcmul(product + product, b, square), a, other)
+    log_slope = torch.log(delta * bulge / (bottom * bottom))
     # Beyond the bound the end of the spline is moved along: its slope there is 1.
-    return mapped + (x - t), -log_slope if inverse else log_slope
+    beyond = x - t
+    if inverse:
+        return torch.addcmul(x0, theta, width) + beyond, -log_slope
+    return torch.addcmul(y0, height, share) + beyond, log_slope
 
 
-def _around(t: Tensor, parameters: Tensor, bound: float, axis: int) -> list[tuple[Tensor, Tensor]]:
+def _around(t: Tensor, parameters: Tensor, bound: float, axis: int) -> tuple[Tensor, Tensor, Tensor]:
     """What the splines are between the knots around points t of [−bound, bound], of shape (d, n), on an axis.
 
     Returns:
-        Coordinates (x, y) of the knot before and of that after, and the derivatives at both: each of shape (d, n).
+        The knot before, the width and height to that after, and the derivatives at both, all of shape (d, 2, n) and in
+        the precision of t.
     """
     bins = (parameters.shape[1] + 1) // 3
     sizes = parameters[:, : 2 * bins].unflatten(1, (2, bins)).softmax(2)
-    least = 2 * bound * LEAST * torch.arange(1, bins, dtype=sizes.dtype, device=t.device)[:, None] - bound
-    inner = torch.add(least, sizes[:, :, :-1].cumsum(2), alpha=2 * bound * (1 - LEAST * bins))
-    after = (t[:, None] >= inner[:, axis]).sum(1)
-    sides = torch.stack([after - 1, after], dim=1)
-    index = sides.clamp(0, bins - 2)
-    ends = sides != index
-    knots = inner.gather(2, index[:, None].expand(-1, 2, -1, -1)).to(t.dtype)
-    edges = bound * torch.arange(-1, 2, 2, dtype=t.dtype, device=t.device)[:, None]
-    slopes = functional.softplus(parameters[:, 2 * bins :].gather(1, index)) + LEAST
-    before, behind = torch.where(ends[:, None], edges, knots).unbind(2)
-    return [before.unbind(1), behind.unbind(1), torch.where(ends, 1.0, slopes.to(t.dtype)).unbind(1)]
+    # A knot is the sum of the bins before it; those at the bounds are no sums, so that they are exact.
+    number = torch.arange(bins + 1, dtype=sizes.dtype, device=t.device)[:, None]
+    least = torch.where(number < bins, 2 * bound * LEAST * number - bound, bound)
+    sums = sizes.new_full((bins + 1, bins), 2 * bound * (1 - LEAST * bins)).tril(-1) * (number < bins)
+    knots = torch.baddbmm(least, sums.expand(2 * t.shape[0], -1, -1), sizes.flatten(0, 1)).unflatten(0, (-1, 2))
+    before = (t[:, None] >= knots[:, axis, 1:-1]).sum(1)
+    sides = torch.stack([before, before + 1], dim=1)
+    low, high = knots.gather(2, sides[:, None].expand(-1, 2, -1, -1)).to(t.dtype).unbind(2)
+    edge = parameters.new_full((1, 1, 1), UNIT_SLOPE).expand(t.shape[0], 1, t.shape[1])
+    slopes = torch.cat([edge, parameters[:, 2 * bins :], edge], dim=1).gather(1, sides)
+    return low, high - low, (functional.softplus(slopes) + LEAST).to(t.dtype)

@@ -51,6 +51,7 @@ class VAE(nn.Module):
     """
 
     scaler = "support"
+    makes_features = True
     mirror_eta = False
     batch = 2500
 
@@ -68,7 +69,7 @@ class VAE(nn.Module):
         if len(shape) != 1:
             msg = f"vae: inputs of shape {tuple(shape)}; it makes features (inputs: features)"
             raise HepgenError(msg)
-        at_least(0, beta=beta)
+        at_least(0.0, beta=beta)
         at_least(2 if density == "flow" else 1, latent_dim=latent_dim)
         allowed = ("normal", "gaussian", "flow") if beta else ("gaussian", "flow")
         if density not in allowed:

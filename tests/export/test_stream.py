@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,10 +21,11 @@ from hepgen.errors import HepgenError
 from hepgen.export import stream as module
 from hepgen.export.stream import stream
 from hepgen.generation import generators
-from hepgen.generation.generators import Trained, build, load_generator, save
+from hepgen.generation.generators import Pool, Trained, build, load_generator, save
 from hepgen.generation.sample import tabulate
 from hepgen.generation.scaling import make_scaler
 from hepgen.preprocessing import Standard
+from hepgen.storage import checksum
 
 COLUMNS = ["condition_mjj", "mass_j1", "pt_j1", "seed"]
 # What a process of its own runs with small parts: as the command, but for their size.
@@ -53,7 +55,8 @@ def model(tmp_path):
     network = build("m", entry, block).eval()
     scaler, told = make_scaler(network, entry, block).fit(x[:, :2]), Standard(1).fit(x[:, 2:])
     card = {"name": "m", "seed": 7, "history": {"train": [1.0], "validation": []}}
-    save(tmp_path / "m.safetensors", Trained(entry, block, network, scaler, told, x[:, 2:], None, card), "{}")
+    pool = Pool(x[:, 2:], torch.stack(x[:, 2:].aminmax(dim=0)))
+    save(tmp_path / "m.safetensors", Trained(entry, block, network, scaler, told, pool, None, card), "{}")
     return tmp_path / "m.safetensors"
 
 
@@ -80,7 +83,8 @@ def test_events_of_all_parts_in_order_with_their_provenance(model, tmp_path):
     assert_equal(read(tmp_path / "x.h5"), expected(model, 550, seed=3))
     with h5py.File(tmp_path / "x.h5") as file:
         card = json.loads(file.attrs["provenance"])["card"]
-    assert (card["stage"], card["name"], card["seed"], card["conditions"]) == ("sample", "m", 3, [])
+    found = tuple(card[name] for name in ("stage", "name", "seed", "conditions", "device", "model"))
+    assert found == ("generation_sample", "m", 3, [], "cpu", checksum([model]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "x.h5"]
 
 
@@ -105,7 +109,7 @@ def test_a_run_taken_up_gives_the_same_bytes(model, tmp_path, monkeypatch, suffi
     assert not output.exists()
     (folder / "000001.h5").write_bytes((folder / "000001.h5").read_bytes()[:3000])
     (folder / ".000002.h5.host-1.partial").touch()
-    (folder / "000009.h5").touch()
+    shutil.copy(folder / "000000.h5", folder / "000009.h5")
     written += ["not", "again"]
     stream(model, "1k", output)
     assert written[5:] == [f"00000{number}.h5" for number in (1, 2, 3, 4)]
@@ -119,8 +123,11 @@ def test_parts_of_another_run_are_replaced(model, tmp_path, monkeypatch):
         for options in ({"seed": 1}, {"fixed": ["mjj=2000"]}):
             with pytest.raises(SystemExit):
                 stream(model, "400", tmp_path / "x.h5", **options)
+    own = tmp_path / "x.h5.parts" / "2024.h5"
+    own.touch()
     stream(model, "350", tmp_path / "x.h5")
     assert_equal(read(tmp_path / "x.h5"), expected(model, 350))
+    assert [*own.parent.iterdir()] == [own]
 
 
 def test_a_killed_process_leaves_whole_parts_only(model, tmp_path):
@@ -178,6 +185,10 @@ def test_a_part_of_the_conditions_is_an_error(model):
     trained.entry.conditions.append("label")
     with pytest.raises(HepgenError, match="conditions label are not given; give all of mjj, label, or none"):
         module._conditions(trained, ["mjj=1"])
+
+
+def test_numbers_of_events_are_exact():
+    assert module._count("1.001k") == 1001
 
 
 def test_the_command(model, tmp_path):

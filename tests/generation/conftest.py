@@ -53,7 +53,7 @@ def paths(tmp_path_factory):
 def settings():
     """The content of the run's configuration file, free to be changed."""
     small = {"layers": 2, "hidden": 16, "blocks": 1}
-    sgd = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "batch_size": 64, "epochs": 1}
+    sgd = {"optimizer": "sgd", "learning_rate": 0.01, "schedule": "constant", "batch_size": 128, "epochs": 1}
     return copy.deepcopy(
         {
             "jets": {"fat": {}},

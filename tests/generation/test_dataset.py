@@ -6,6 +6,7 @@ import pytest
 from hepgen.config import parse
 from hepgen.errors import HepgenError
 from hepgen.generation.dataset import conditions, inputs, read_split
+from hepgen.provenance import seed_for
 from hepgen.table import Table, read_tables, write_table
 
 FEATURES = ["pt_j1", "eta_j1", "mass_j1", "pt_j2", "eta_j2", "dphi_jj", "mass_j2"]
@@ -70,7 +71,7 @@ def bad_file(folder, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"eta_j2": np.full(200, 0.5)}, "features of 'qcd': eta_j2 is 0.5 in every event"),
+        ({"eta_j2": np.full(200, 0.5)}, "features of 'qcd': eta_j2 is 0.5 in every training event"),
         ({"mass_j1": np.r_[np.nan, np.inf, np.linspace(1, 2, 198)]}, "2 of 200 values of mass_j1 are not finite"),
         ({"weight": np.r_[np.nan, np.ones(199)]}, "sample 'qcd': .*weight"),
     ],
@@ -82,8 +83,25 @@ def test_unfit_events_are_named(config, tmp_path, changes, message):
 
 def test_too_few_events(config, tmp_path):
     write_table(tmp_path / "few.h5", [read_tables(bad_file(tmp_path)["qcd"])[:6]])
-    with pytest.raises(HepgenError, match="6 events are too few to learn 7 features; at least 70 are needed"):
+    with pytest.raises(HepgenError, match="3 training events are too few to learn 7 features; at least 70 are needed"):
         read_split(config, {"qcd": [tmp_path / "few.h5"]}, ["flow"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"test_fraction": 0.02}, r"4 held-out events are too few .* raise generation.test_fraction"),
+        ({"validation_fraction": 0.01}, r"all 1 events of the validation part have the weight 0"),
+    ],
+)
+def test_every_part_has_events_of_some_weight(settings, tmp_path, change, message):
+    settings["generation"] |= change
+    config = parse(settings)
+    order = np.random.default_rng(seed_for(config.seed, "qcd", "split")).permutation(200)
+    weight = np.ones(200)
+    weight[order[100]] = 0
+    with pytest.raises(HepgenError, match=message):
+        read_split(config, bad_file(tmp_path, weight=weight), ["flow"])
 
 
 def test_missing_columns_are_named_with_their_sample(config, tmp_path):

@@ -24,8 +24,8 @@ EVENTS = 1200
 MODELS = {
     "flow": {"type": "rqs_flow", "conditions": ["multiplicity_j1"], "reweighting": "gradient_boosting"},
     "gan": {"type": "dijet_gan"},
-    "pictures": {"type": "rqs_flow", "inputs": "images"},
-    "sets": {"type": "rqs_flow", "inputs": "constituents"},
+    "pictures": {"type": "dcgan", "inputs": "images"},
+    "sets": {"type": "flow_matching", "inputs": "constituents"},
 }
 
 
@@ -58,8 +58,9 @@ def write_generated(dijets, config, folder, model, seed, smearing):
         columns.append(table.columns | ({} if weights is None else {"weight": weights}))
         for rank, jets in enumerate(table.constituents):
             Jagged(file.require_group(f"constituents/{rank}")).append(jets)
-        nll = [7.5, 0.25] if model == "flow" else None
-        about = {"model": model, "seed": seed, "seconds": 0.5, "outside": 6 if entry.conditions else 0, "nll": nll}
+        likelihood = {"nll": [7.5, 0.25], "held_out": 77} if model == "flow" else {"nll": None, "held_out": 0}
+        device = "cuda" if model == "pictures" else "cpu"
+        about = {"model": model, "seed": seed, "seconds": 0.5, "device": device} | likelihood
         file.attrs["generation"] = json.dumps(about)
         Columns(file.create_group("history")).append({"train": np.array([2.0, 1.0])})
     return path
@@ -108,9 +109,10 @@ def test_every_figure_of_merit_is_there(run):
     each = {f"{kind}/{name}" for kind in kinds for name in observables}
     speed = {"events_per_second", "speed_up"}
     assert names["gan"] == common | each | speed
-    assert names["flow"] == common | each | speed | {"nll", "conditions_outside"}
+    assert names["flow"] == common | each | speed | {"nll"}
     assert names["flow, reweighted"] == common | each | {"effective_share"}
-    assert names["pictures"] == names["sets"] == common | speed | {f"{k}/{n}" for k in kinds for n in jet_names()}
+    assert names["sets"] == common | speed | {f"{k}/{n}" for k in kinds for n in jet_names()}
+    assert names["sets"] - names["pictures"] == {"speed_up"}, "drawn by a GPU"
     assert names[SIMULATION] == {"events_per_second"}
     assert all(m.low <= m.value <= m.high for m in metrics)
     assert all(m.null is not None for m in metrics if m.metric not in ("events_per_second", "nll"))
@@ -134,8 +136,8 @@ def test_truth_passes_and_a_smeared_mass_fails(run):
 
 def test_what_the_files_say_is_reported(run):
     metrics = found(run)
-    assert (metrics["flow", "nll"].value, metrics["flow", "nll"].high) == (7.5, 7.75)
-    assert metrics["flow", "conditions_outside"].value == 6 / 600
+    nll = metrics["flow", "nll"]
+    assert (nll.value, nll.high, nll.n) == (7.5, 7.75, 77)
     # Gamma weights of shape 4 have a relative variance of 1/4, known to about √(2/600) · 2.
     assert metrics["flow, reweighted", "effective_share"].value == pytest.approx(0.8, abs=0.06)
 
@@ -156,13 +158,19 @@ def test_speed_is_not_compared_without_timings(run, settings, tmp_path):
 
 
 def test_repeats_of_a_benchmark_are_averaged(run, tmp_path):
-    assert simulation_rate(run[0], [write_benchmark(tmp_path / "a.tsv", 4.0, 6.0)]) == {SIMULATION: [240]}
+    timings = write_benchmark(tmp_path / "a.tsv", 4.0, 6.0), write_benchmark(tmp_path / "b.tsv", 1.0)
+    assert simulation_rate(run[0], timings) == {SIMULATION: [200]}
+
+
+def test_benchmarks_of_a_part_of_the_jobs_are_refused(run, tmp_path):
+    with pytest.raises(HepgenError, match="1 benchmarks of the simulation were given, but its chunks have 2"):
+        simulation_rate(run[0], [write_benchmark(tmp_path / "a.tsv", 4.0)])
 
 
 def test_a_file_that_is_no_benchmark(run, tmp_path):
     (tmp_path / "a.tsv").write_text("seconds\n1\n")
     with pytest.raises(HepgenError, match="column 's'"):
-        simulation_rate(run[0], [tmp_path / "a.tsv"])
+        simulation_rate(run[0], 2 * [tmp_path / "a.tsv"])
 
 
 def test_missing_seed_is_named(run, tmp_path):

@@ -16,8 +16,9 @@ FEATURES = ["pt_j3", "eta_j1", "pt_j1", "dphi_jj", "pt_j2", "mass_light", "mass_
 
 
 def scaler_of(kind, features=FEATURES, **changes):
-    block = Generation(samples=["qcd"], features=features, models={})
-    return make_scaler(SimpleNamespace(scaler=kind), Generator(type="any", **changes), block)
+    entry = Generator(type="any", **changes)
+    block = Generation(samples=["qcd"], features=features, models={"m": entry})
+    return make_scaler(SimpleNamespace(scaler=kind), entry, block)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +89,7 @@ def test_mirroring_in_network_units_is_mirroring_in_eta(x):
     """Half of the events are reflected; whichever they are, they are events of the mirrored sample."""
     scaler = scaler_of("minmax").fit(mirror_eta(x, FEATURES))
     torch.manual_seed(1)
-    data = Mirrored(scaler(x), FEATURES)
+    data = Mirrored(scaler(x), FEATURES).to(torch.device("cpu"))
     index = torch.arange(2000)
     seen = scaler.inverse(data[index])
     sign = seen[:, 1] / x[index, 1]

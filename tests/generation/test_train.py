@@ -60,26 +60,48 @@ def test_the_test_part_is_not_looked_at(config, paths, made, tmp_path):
     assert_equal_parts(expected, found)
 
 
-def test_weights_are_used(config, settings, paths, made, tmp_path):
-    """Equal weights of any size change nothing; events with a tiny weight leave no trace in what is drawn."""
-    table = read_tables(paths["qcd"])
-    settings["generation"]["models"]["flow"]["training"]["learning_rate"] = 0.01
-    for name, run, weight in (
-        ("equal", config, np.full(4000, 7.0)),
-        ("forward", parse(settings), np.where(table.columns["eta_j1"] > 0, 1, 1e-6)),
-    ):
-        write_table(tmp_path / f"{name}.h5", [Table(table.columns | {"weight": weight})])
-        train(run, "flow", 1, {"qcd": [tmp_path / f"{name}.h5"]}, tmp_path / f"{name}.safetensors", "cpu")
-    expected, found = (
-        load_model(file)[0] for file in (made(config, paths, "flow", 1)[0], tmp_path / "equal.safetensors")
-    )
-    assert_equal_parts(expected, found)
-    drawn = next(load_generator(tmp_path / "forward.safetensors", torch.device("cpu")).blocks(2000))
-    # η has the mean 0 and the deviation 0.94; its upper half has the mean 0.75, which three epochs come near to.
-    assert drawn.x[:, config.generation.features.index("eta_j1")].mean() > 0.4
+def trained_with(config, table, weight, folder):
+    """The file of a flow of events with these weights."""
+    write_table(folder / "weighted.h5", [Table(table.columns | {"weight": weight})])
+    train(config, "flow", 1, {"qcd": [folder / "weighted.h5"]}, folder / "m.safetensors", "cpu")
+    return folder / "m.safetensors"
+
+
+def test_equal_weights_of_any_size_change_nothing(config, paths, made, tmp_path):
+    file = trained_with(config, read_tables(paths["qcd"]), np.full(4000, 7.0), tmp_path)
+    assert_equal_parts(load_model(made(config, paths, "flow", 1)[0])[0], load_model(file)[0])
+
+
+def test_the_weighted_density_is_learnt(settings, paths, tmp_path):
+    """Events with η > 0 count three times as much as the others, which shifts the means of both jets' η."""
+    settings["generation"]["features"] = ["eta_j1", "eta_j2"]
+    settings["generation"]["models"]["flow"]["training"] |= {"learning_rate": 0.01, "epochs": 5}
+    config, table = parse(settings), read_tables(paths["qcd"])
+    file = trained_with(config, table, np.where(table.columns["eta_j1"] > 0, 3.0, 1.0), tmp_path)
+    learnt = read_split(config, {"qcd": [tmp_path / "weighted.h5"]}, ["flow"])["train"]
+    expected = np.average(learnt.matrix(config.generation.features), axis=0, weights=learnt.columns["weight"])
+    assert (expected > 0.15).all(), "without weights the means are 0"
+    drawn = next(load_generator(file, torch.device("cpu")).blocks(10_000))
+    # The deviation of η, 0.94, over the root of the effective number of training events, 1440: four times that.
+    np.testing.assert_allclose(drawn.x.mean(0), expected, atol=0.1)
 
 
 def test_diverged_training_says_so(settings, paths, tmp_path):
     settings["generation"]["models"]["flow"]["training"] |= {"learning_rate": 1e12, "optimizer": "sgd"}
     with pytest.raises(HepgenError, match="diverged"):
         train(parse(settings), "flow", 1, paths, tmp_path / "model.safetensors", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"settings": {"pretraining": 2}}, r"models.gan: .*lower settings.pretraining or raise training.epochs"),
+        ({"type": "gan", "settings": {"hidden": 16}}, r"models.gan.settings: .*; check the types and values of .*16"),
+    ],
+)
+def test_a_generator_that_cannot_learn_is_not_saved(settings, paths, tmp_path, change, message):
+    settings["generation"]["models"]["gan"] |= change
+    settings["generation"]["models"]["gan"]["training"]["batch_size"] = 1000
+    with pytest.raises(HepgenError, match=message):
+        train(parse(settings), "gan", 1, paths, tmp_path / "model.safetensors", "cpu")
+    assert not [*tmp_path.iterdir()]

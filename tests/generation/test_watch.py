@@ -1,6 +1,6 @@
 """Mode collapse ends a training, and nothing else does."""
 
-import dataclasses
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +12,7 @@ from hepgen.generation import watch
 from hepgen.generation.dataset import read_split
 from hepgen.generation.generators import Drawn, Trained
 from hepgen.generation.train import train
-from hepgen.generation.watch import FIRST, PATIENCE, Watch
+from hepgen.generation.watch import EPOCHS, Watch
 from hepgen.models.gans import TableGAN
 
 
@@ -20,7 +20,18 @@ class Puppet(Trained):
     """Makes the events that the test put into its pool."""
 
     def blocks(self, events, conditions=None, start=0, seed=0):
-        yield Drawn(self.pool[:events], np.empty((events, 0)), 0)
+        yield Drawn(self.pool[:events], np.empty((events, 0)))
+
+
+def puppet(config, network=None, pool=None):
+    block = config.generation
+    return Puppet(block.models["gan"], block, network, None, None, pool, None, {"name": "gan", "seed": 1})
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """The least number of epochs is enough, however few updates they are."""
+    monkeypatch.setattr(watch, "UPDATES", 1)
 
 
 @pytest.fixture
@@ -31,12 +42,10 @@ def parts(config, paths):
 @pytest.fixture
 def after(config, parts):
     """Shows the watch an epoch after which the generator makes these events."""
-    block = config.generation
-    puppet = Puppet(block.models["gan"], block, None, None, None, None, None, {"name": "gan", "seed": 1})
-    seen = Watch(puppet, parts["train"])
+    seen = Watch(puppet(config), parts["train"])
 
     def show(x, epoch=1):
-        seen.trained = dataclasses.replace(puppet, pool=x)
+        seen.trained = puppet(config, pool=x)
         seen(epoch)
 
     return show
@@ -56,25 +65,25 @@ def copies(true, kinds):
 @pytest.mark.parametrize("bad", [lambda x: copies(x, 1), lambda x: copies(x, 5), lambda x: np.full_like(x, np.nan)])
 def test_a_collapse_ends_the_training(true, after, bad, capsys):
     after(true)
-    for epoch in range(1, PATIENCE):
+    for epoch in range(1, EPOCHS):
         after(bad(true), epoch)
-    assert f"gan, seed 1: the events generated after epoch {PATIENCE - 1} cover" in capsys.readouterr().err
-    with pytest.raises(HepgenError, match=rf"after epoch {PATIENCE} cover \d\.\d% .*mode collapse.*wgan_gp"):
-        after(bad(true), PATIENCE)
+    assert f"gan, seed 1: the events generated after epoch {EPOCHS - 1} cover" in capsys.readouterr().err
+    with pytest.raises(HepgenError, match=rf"after epoch {EPOCHS} cover \d\.\d% .*mode collapse.*wgan_gp"):
+        after(bad(true), EPOCHS)
 
 
 def test_a_healthy_or_a_crude_generator_goes_on(true, after, capsys):
     """Shuffled columns are wrong in all but their spectra, 50 kinds of events a poor but not a collapsed sample."""
     shuffled = np.random.default_rng(1).permuted(true, axis=0)
     for x in (true, shuffled, copies(true, 50)):
-        for epoch in range(2 * PATIENCE):
+        for epoch in range(EPOCHS):
             after(x, epoch)
     assert not capsys.readouterr().err
 
 
 def test_a_generator_may_recover(true, after):
-    for _ in range(3):
-        for _ in range(PATIENCE - 1):
+    for _ in range(2):
+        for _ in range(EPOCHS - 1):
             after(copies(true, 1))
         after(true)
 
@@ -82,13 +91,12 @@ def test_a_generator_may_recover(true, after):
 @pytest.mark.parametrize("collapsing", [True, False])
 def test_training(settings, paths, tmp_path, monkeypatch, collapsing):
     """A GAN whose generator is rewarded for making one event only leaves no product, an unspoilt one does."""
-    monkeypatch.setattr(watch, "FIRST", PATIENCE)
     if collapsing:
         monkeypatch.setattr(TableGAN, "generator_loss", lambda self, x, c, weight=None: self.fake(c).square().sum())
     settings["generation"]["models"]["gan"] = {
         "type": "gan",
         "settings": {"hidden": [16], "noise": 8},
-        "training": {"epochs": PATIENCE + 2, "batch_size": 100, "learning_rate": 0.01, "betas": [0.5, 0.9]},
+        "training": {"epochs": EPOCHS + 1, "batch_size": 100, "learning_rate": 0.01, "betas": [0.5, 0.9]},
     }
     output = tmp_path / "model.safetensors"
     if collapsing:
@@ -100,22 +108,30 @@ def test_training(settings, paths, tmp_path, monkeypatch, collapsing):
         assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
-def test_too_few_events_say_nothing(parts):
-    silent = Watch(Puppet(*[None] * 8), parts["train"][: 2 * watch.FEWEST - 2])
-    for epoch in range(2 * FIRST):
+def test_too_few_events_say_nothing(config, parts):
+    silent = Watch(puppet(config), parts["train"][: 2 * watch.FEWEST - 2])
+    for epoch in range(2 * EPOCHS):
         silent(epoch)
 
 
+def test_patience_is_counted_in_updates(config, parts, true, monkeypatch):
+    """Epochs of few batches say less: two more of them than the fewest make up the updates here."""
+    steps = math.ceil(len(parts["train"]) / config.generation.models["gan"].training.batch_size)
+    monkeypatch.setattr(watch, "UPDATES", (EPOCHS + 1) * steps + 1)
+    seen = Watch(puppet(config, pool=copies(true, 1)), parts["train"])
+    for epoch in range(EPOCHS + 1):
+        seen(epoch)
+    with pytest.raises(HepgenError, match=f"for {EPOCHS + 2} epochs: mode collapse"):
+        seen(EPOCHS + 2)
+
+
 def test_a_generator_that_waits_is_left_alone(config, parts, true):
-    block = config.generation
     waiting = SimpleNamespace(pretrains=True)
-    pool = copies(true, 1)
-    puppet = Puppet(block.models["gan"], block, waiting, None, None, pool, None, {"name": "gan", "seed": 1})
-    seen = Watch(puppet, parts["train"])
-    for epoch in range(2 * FIRST):
+    seen = Watch(puppet(config, waiting, copies(true, 1)), parts["train"])
+    for epoch in range(2 * EPOCHS):
         seen(epoch)
     waiting.pretrains = False
-    for epoch in range(FIRST - 1):
+    for epoch in range(EPOCHS - 1):
         seen(epoch)
-    with pytest.raises(HepgenError, match=f"for {FIRST} epochs: mode collapse"):
-        seen(FIRST)
+    with pytest.raises(HepgenError, match=f"for {EPOCHS} epochs: mode collapse"):
+        seen(EPOCHS)

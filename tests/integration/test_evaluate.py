@@ -63,6 +63,9 @@ def test_records_are_those_of_the_events(run):
             c["weight"][c["weight"] > top].sum() / c["weight"].sum() for c, top, _ in of_seeds
         ],
         "overweight_events": [np.sum(c["unweighted"] > 1) / np.sum(c["unweighted"] > 0) for c, _, _ in of_seeds],
+        "unweighted_effective_size": [
+            u.sum() ** 2 / (u**2).sum() / np.sum(u > 0) for u in (c["unweighted"] for c, _, _ in of_seeds)
+        ],
         "relative_variance": [c["weight"].var(ddof=1) / c["weight"].mean() ** 2 for c, _, _ in of_seeds],
         "effective_size": [
             c["weight"].sum() ** 2 / (c["weight"] ** 2).sum() / len(c["weight"]) for c, _, _ in of_seeds
@@ -110,8 +113,8 @@ def test_a_missing_seed_is_named(run):
 
 
 def test_cuts_that_leave_nothing_are_named(tmp_path):
-    config = configuration(events=50, min_energy=11.6, max_cos_theta=0.1)
-    with pytest.raises(HepgenError, match=r"integration\.methods\.uniform: hardly any of 50 points"):
+    config = configuration(events=100, min_energy=11.6, max_cos_theta=0.1)
+    with pytest.raises(HepgenError, match=r"integration\.methods\.uniform: hardly any of 100 points"):
         sample(config, "uniform", 1, tmp_path / "events.h5")
     assert not list(tmp_path.iterdir())
 
@@ -121,6 +124,7 @@ def test_cuts_that_leave_nothing_are_named(tmp_path):
     [
         ({"min_energy": 12.0}, r"integration\.min_energy: three partons of 12 GeV or more do not share 35 GeV"),
         ({"y_cut": 0.4}, r"integration\.y_cut: .*less than 0\.333"),
+        ({"events": 99}, r"integration\.events: .*greater than or equal to 100"),
         ({"methods": {}}, r"integration\.methods: .*at least 1"),
         (
             {"methods": {"f": {"type": "flow", "model": "dijet_gan"}}},

@@ -26,7 +26,7 @@ def integrand(u):
 
 
 def drawn(name, seed=1, events=5000):
-    return draw(IntegrationMethod(**METHODS[name]), integrand, 2, events, seed, "cpu")
+    return draw(name, IntegrationMethod(**METHODS[name]), integrand, 2, events, seed, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -74,10 +74,10 @@ def test_strata_hold_several_points(draws):
 
 def test_an_integrand_that_vanishes_teaches_nothing_and_breaks_nothing():
     flow = IntegrationMethod(**{**METHODS["flow"], "training": {"epochs": 1, "batch_size": 1000}})
-    weight = draw(flow, lambda u: np.zeros(len(u)), 2, 100, 1, "cpu").weight
+    weight = draw("flow", flow, lambda u: np.zeros(len(u)), 2, 100, 1, "cpu").weight
     assert not weight.any()
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(HepgenError, match="at least 2 features"):
-        draw(IntegrationMethod(**METHODS["flow"]), integrand, 1, 100, 1, "cpu")
+    with pytest.raises(HepgenError, match=r"integration\.methods\.flow: .*at least 2 features"):
+        draw("flow", IntegrationMethod(**METHODS["flow"]), integrand, 1, 100, 1, "cpu")

@@ -15,9 +15,9 @@ def test_repeating_the_training_is_worth_the_training():
     rng = np.random.default_rng(1)
     found = []
     for seed in range(30):
-        training = rng.normal(size=(400, 3))
+        training = rng.normal(size=(400, 1))
         x = training[rng.integers(0, 400, 8000)]
-        result = amplification(x, rng.normal(size=(8000, 3)), 400, seed)
+        result = amplification(x, rng.normal(size=(8000, 1)), 400, seed)
         assert not result.bound
         found.append(1 / result.equivalent.value)
     assert np.mean(found) == pytest.approx(1 / 400, rel=4 * np.sqrt(2 / 64 / 30))
@@ -30,7 +30,7 @@ def test_the_exact_density_is_only_bounded():
     The bound is then K/2s or more, K = 64 cells, less a fifth as s is known no better; 17 ± 1.6 of 20 expected.
     """
     rng = np.random.default_rng(2)
-    results = [amplification(*rng.normal(size=(2, 8000, 3)), 1000, seed) for seed in range(20)]
+    results = [amplification(*rng.normal(size=(2, 8000, 1)), 1000, seed) for seed in range(20)]
     bounded = [result for result in results if result.bound]
     least = 64 / 2 / np.sqrt(2 * 64) / (1 / 8000 + 1 / 4000)
     assert len(bounded) >= 13
@@ -44,6 +44,16 @@ def test_a_wrong_density_is_worth_few_events():
     result = amplification(rng.normal(0.3, 1, (8000, 3)), rng.normal(size=(8000, 3)), 1000, 1)
     assert not result.bound
     assert 1 < result.equivalent.value / (63 / (np.exp(0.27) - 1)) < 1.25
+
+
+def test_a_wrong_column_that_the_joint_cells_never_cut_is_seen():
+    """64 cells of eight columns, of which the last two are not cut; the joint cells would give a bound."""
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(2, 8000, 8))
+    x[:, 7] += 0.3
+    result = amplification(x, y, 1000, 1)
+    assert not result.bound
+    assert result.equivalent.value / (63 / (np.exp(0.09) - 1)) == pytest.approx(1, abs=0.4)
 
 
 def test_weights_undo_a_selection():

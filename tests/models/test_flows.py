@@ -9,7 +9,6 @@ from nflows.transforms import PiecewiseRationalQuadraticCouplingTransform
 
 from hepgen.config import Training
 from hepgen.errors import HepgenError
-from hepgen.metrics.two_sample import classifier_auc
 from hepgen.models import GENERATORS
 from hepgen.models.flows import RQSCouplingFlow
 from hepgen.training import train
@@ -81,13 +80,13 @@ def test_round_trip_in_float32(name):
 
 def test_steep_flow_is_inverted_where_bare_nflows_stops():
     """Rounding in float32 makes the discriminant of nflows' quadratic negative, on which it asserts."""
-    flow = build("rqs_flow", 7, scale=3.0, layers=6, hidden=128)
+    flow = build("rqs_flow", 7, scale=6.0, layers=4, hidden=64)
     with torch.no_grad():
-        z, _ = flow(torch.randn(5000, 7), none(5000))
-        assert flow.inverse(z.float(), none(5000))[0].isfinite().all()
+        z, _ = flow(torch.randn(2000, 7), none(2000))
+        assert flow.inverse(z.float(), none(2000))[0].isfinite().all()
         as_nflows(flow)
         with pytest.raises(AssertionError):
-            flow.inverse(z.float(), none(5000))
+            flow.inverse(z.float(), none(2000))
 
 
 def as_nflows(flow):
@@ -117,26 +116,23 @@ def test_coupling_links_all_features(coupling, features):
 
 @pytest.mark.parametrize("direction", ["log_prob", "inverse"])
 def test_compiles_without_a_break(direction):
-    flow = build("rqs_flow", 4, 1, layers=2, **SMALL)
+    flow = build("rqs_flow", 4, 1, layers=1, **SMALL)
     explained = torch._dynamo.explain(getattr(flow, direction))(torch.randn(8, 4), torch.randn(8, 1))
-    assert explained.graph_break_count <= 1
+    assert (explained.graph_count, explained.graph_break_count) == (1, 0)
 
 
 def test_learns_a_ring():
-    """A density with a hole: trees cannot tell its samples from new ones (0.81 for a normal)."""
-
-    def ring(n, seed):
-        rng = np.random.default_rng(seed)
-        radius, angle = rng.normal(1.5, 0.25, n), rng.uniform(0, 2 * math.pi, n)
-        return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-
+    """A density with a hole: 0.3 % of the ring are beyond 3 σ of its radius, of a normal with its moments 37 %."""
+    rng = np.random.default_rng(1)
+    radius, angle = rng.normal(1.5, 0.25, 2000), rng.uniform(0, 2 * math.pi, 2000)
+    x = torch.from_numpy(np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)).float()
     torch.manual_seed(1)
-    flow = RQSCouplingFlow((2,), 0, layers=4, hidden=32, blocks=1)
-    x = torch.from_numpy(ring(5000, 1)).float()
-    settings = Training(epochs=5, batch_size=250, learning_rate=8e-3, ema=0.95)
-    train(flow, [x, none(5000)], settings=settings, seed=1, verbose=False)
-    drawn = flow.draw(flow.noise(3000, torch.Generator().manual_seed(1)), none(3000))
-    assert classifier_auc(drawn.numpy(), ring(3000, 2), 1).value < 0.57
+    flow = RQSCouplingFlow((2,), 0, layers=2, hidden=16, blocks=1)
+    settings = Training(epochs=8, batch_size=200, learning_rate=2e-2, ema=0.9)
+    train(flow, [x, none(2000)], settings=settings, seed=1, verbose=False)
+    drawn = flow.draw(flow.noise(4000, torch.Generator().manual_seed(1)), none(4000))
+    assert ((drawn.norm(dim=1) - 1.5).abs() > 0.75).float().mean() < 0.1
+    assert drawn.sign().mean(0).tolist() == pytest.approx([0, 0], abs=0.2)
 
 
 def test_learns_a_density_that_depends_on_a_condition(name):
@@ -145,12 +141,12 @@ def test_learns_a_density_that_depends_on_a_condition(name):
     Moments of 4000 draws scatter by up to 0.02; what the short training misses is below 0.1.
     """
     rng = np.random.default_rng(1)
-    c = rng.uniform(-1, 1, 5000)
+    c = rng.uniform(-1, 1, 3000)
     x = rng.normal(c, np.exp(c) / 2)
     events = torch.from_numpy(np.stack([x, rng.normal(-x, 0.5)], axis=1)).float()
     torch.manual_seed(1)
-    flow = GENERATORS.load(name)((2,), 1, layers=2, hidden=32, blocks=1)
-    settings = Training(epochs=5, batch_size=250, learning_rate=1e-2, ema=0.95)
+    flow = GENERATORS.load(name)((2,), 1, layers=2, hidden=16, blocks=1)
+    settings = Training(epochs=5, batch_size=150, learning_rate=2e-2, ema=0.9)
     train(flow, [events, torch.from_numpy(c[:, None]).float()], settings=settings, seed=1, verbose=False)
     for condition in (-0.7, 0.0, 0.5):
         told = torch.full((4000, 1), condition)

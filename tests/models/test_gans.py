@@ -8,7 +8,7 @@ from torch import nn
 
 from hepgen.config import Training
 from hepgen.errors import HepgenError
-from hepgen.models import GENERATORS
+from hepgen.models import GENERATORS, image_gans
 from hepgen.models.files import load_model, save_model
 from hepgen.models.gans import GAN, DijetGAN, TableGAN
 from hepgen.models.image_gans import DCGAN, LAGAN, LocallyConnected
@@ -166,6 +166,25 @@ def test_images_are_sparse(name, pixels):
     assert ((images > 0).float().mean((1, 2, 3)) > 0.1).all()
 
 
+@pytest.mark.parametrize("name", ["dcgan", "lagan"])
+def test_no_pixel_is_fainter_than_true_ones(name, monkeypatch):
+    """True pixels are 0.5 or 2; a fresh generator, of twice the usual brightness, makes fainter ones, too."""
+    monkeypatch.setattr(image_gans, "MEMORY", 0.0)
+    torch.manual_seed(1)
+    gan = GENERATORS.load(name)((1, 8, 8), 0).eval()
+    noise = gan.noise(20, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for parameter in gan.generator.parameters():
+            parameter.mul_(2)
+    before = gan.draw(noise, torch.empty(20, 0))
+    x = torch.zeros(20, 1, 8, 8)
+    x[:, :, 2:4], x[:, :, 4] = 0.5, 2.0
+    gan.discriminator_loss(x, torch.empty(20, 0))
+    assert gan.generator[-1].least == 0.5
+    assert ((before > 0) & (before < 0.5)).any()
+    torch.testing.assert_close(gan.draw(noise, torch.empty(20, 0)), before.where(before > 0.5, torch.tensor(0.0)))
+
+
 def test_lagan_has_the_size_of_its_source():
     """By hand, from the source's layers for 25 pixels and one class label, whose embedding has two rows."""
     gan = LAGAN((1, 25, 25), 1)
@@ -238,6 +257,7 @@ def test_images_with_a_gradient_penalty(model, settings):
         ("dcgan", (1, 3, 3), {}, "dcgan: images of 3 pixels a side are too small"),
         ("dcgan", (1, 8, 8), {"channels": 0}, "settings.channels: is 0"),
         ("lagan", (1, 4, 4), {}, "lagan: images of 4 pixels a side are too small"),
+        ("lagan", (1, 8, 8), {"channels": 1}, "settings.channels: is 1"),
         ("lagan", (1, 8, 8), {"noise": 0}, "settings.noise: is 0"),
     ],
 )

@@ -21,7 +21,7 @@ SETTINGS = {
     "dijet_gan": {"pretraining": 0},
     "gan": {"hidden": [16]},
     "dcgan": {"channels": 4, "noise": 8},
-    "lagan": {"noise": 8},
+    "lagan": {"channels": 4, "noise": 8},
     "vae": {"latent_dim": 3, "hidden": [16]},
     "diffusion": {"hidden": 16, "blocks": 1, "steps": 20, "sampling_steps": 4},
     "flow_matching": {"hidden": 16, "blocks": 1, "steps": 2},

@@ -80,11 +80,11 @@ def test_a_cut_is_evaluated_without_training(project):
     ("module", "rules"),
     [
         ("models/autoencoders.py", {"tagging_train", "tagging_score"}),
-        ("models/trees.py", {"tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot"}),
-        ("models/flows.py", {"generation_train", "generation_sample", "generation_evaluate"}),
+        ("models/trees.py", {"tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot", "generation_train"}),
+        ("models/flows.py", {"generation_train", "generation_sample", "generation_evaluate", "integration_sample"}),
         ("unfolding/ibu.py", {"unfolding_unfold", "unfolding_evaluate"}),
         ("simulation/detector.py", {"ingest", "observe"}),
-        ("plots/draw.py", {"tagging_plot", "generation_plot", "unfolding_plot"}),
+        ("plots/draw.py", {"tagging_plot", "generation_plot", "unfolding_plot", "integration_plot"}),
         ("summary.py", {"summary"}),
     ],
 )

@@ -51,7 +51,10 @@ rule summary:
         metrics=f"{OUT}/metrics.json",
         front_page=f"{OUT}/summary.rst",
         tables=report(
-            expand(f"{OUT}/tables/{{table}}.html", table=["samples", *ANALYSES]),
+            expand(
+                f"{OUT}/tables/{{table}}.html",
+                table=[*(["samples"] if CONFIG.samples else []), *ANALYSES],
+            ),
             category="Tables",
             caption="../report/tables.rst",
         ),
