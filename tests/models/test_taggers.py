@@ -12,7 +12,6 @@ from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
 from hepgen.models.files import load_model, save_model
 from hepgen.models.reconstruction import Reconstructor
-from hepgen.tagging.dataset import Lazy
 from hepgen.training import train
 
 IMAGES = {"conv_autoencoder", "qcd_or_what", "farina_dense", "farina_conv", "cnn_classifier"}
@@ -51,6 +50,19 @@ def supervised(model):
     return getattr(model, "supervised", False)
 
 
+class OnDemand:
+    """Rows that are there when they are asked for, like those of images."""
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.rows[index]
+
+
 def learn(model, arrays, *, epochs=15, seed=1):
     """Train or fit, then calibrate; the losses of every epoch, if there are any."""
     history = []
@@ -58,7 +70,7 @@ def learn(model, arrays, *, epochs=15, seed=1):
         settings = Training(epochs=epochs, batch_size=64, learning_rate=3e-3)
         history = train(model, arrays, settings=settings, seed=seed, verbose=False).train
     else:
-        model.fit(Lazy(arrays[0], torch.nn.Identity()), *arrays[1:], seed=seed)
+        model.fit(OnDemand(arrays[0]), *arrays[1:], seed=seed)
     if hasattr(model, "calibrate"):
         model.calibrate(arrays[0])
     return history

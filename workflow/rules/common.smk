@@ -162,7 +162,9 @@ def timings(*samples):
     return [
         path
         for stage in ("ingest", "observe")
-        for path in chunks(f"{{out}}/benchmarks/{stage}/{{sample}}/{{chunk}}.tsv", *simulated)
+        for path in chunks(
+            f"{{out}}/benchmarks/{stage}/{{sample}}/{{chunk}}.tsv", *simulated
+        )
     ]
 
 
