@@ -77,6 +77,7 @@ def train(
         watch=Watch(trained, parts["train"]),
     )
     if getattr(network, "pretrains", False):
+        checkpoint.unlink(missing_ok=True)
         msg = f"generation.models.{model}: the training ended before the generator began to learn"
         raise HepgenError(f"{msg}; lower settings.pretraining or raise training.epochs")
     trained = replace(trained, card=trained.card | {"history": asdict(history)})
