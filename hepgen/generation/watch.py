@@ -52,8 +52,11 @@ class Watch:
             return
         true, other = (truth[start : start + self.size] for start in (0, self.size))
         self.weight = true.columns["weight"]
-        self.true = self._observables(as_generated(trained.entry, trained.block, true))
-        self.varies = np.ptp(self.true, axis=0) > 0
+        observables = self._observables(as_generated(trained.entry, trained.block, true))
+        self.varies = np.ptp(observables, axis=0) > 0
+        self.true = observables[:, self.varies]
+        _, points = standardise(self.true, self.true, self.weight)
+        self.reach = KDTree(points).query(points, NEIGHBOURS + 1)[0][:, -1]
         self.possible = self._coverage(self._observables(as_generated(trained.entry, trained.block, other)))
 
     def __call__(self, epoch: int) -> None:
@@ -87,6 +90,5 @@ class Watch:
         return table.matrix(list(table.columns))
 
     def _coverage(self, x: np.ndarray) -> float:
-        x, true = standardise(x[:, self.varies], self.true[:, self.varies], self.weight)
-        reach = KDTree(true).query(true, NEIGHBOURS + 1)[0][:, -1]
-        return float(np.average(KDTree(x).query(true)[0] <= reach, weights=self.weight))
+        x, points = standardise(x[:, self.varies], self.true, self.weight)
+        return float(np.average(KDTree(x).query(points)[0] <= self.reach, weights=self.weight))

@@ -81,11 +81,12 @@ def test_a_healthy_or_a_crude_generator_goes_on(true, after, capsys):
     assert not capsys.readouterr().err
 
 
-def test_a_generator_may_recover(true, after):
+def test_a_generator_may_recover(true, after, capsys):
     for _ in range(2):
         for _ in range(EPOCHS - 1):
             after(copies(true, 1))
         after(true)
+    assert capsys.readouterr().err.count("cover") == 2 * 2 * (EPOCHS - 1)
 
 
 @pytest.mark.parametrize("collapsing", [True, False])
@@ -108,10 +109,11 @@ def test_training(settings, paths, tmp_path, monkeypatch, collapsing):
         assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
 
-def test_too_few_events_say_nothing(config, parts):
+def test_too_few_events_say_nothing(config, parts, capsys):
     silent = Watch(puppet(config), parts["train"][: 2 * watch.FEWEST - 2])
     for epoch in range(2 * EPOCHS):
         silent(epoch)
+    assert not capsys.readouterr().err
 
 
 def test_patience_is_counted_in_updates(config, parts, true, monkeypatch):
