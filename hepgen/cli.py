@@ -197,13 +197,26 @@ def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> Non
 
 @unfolding.command("unfold")
 def unfolding_unfold(
-    config: ConfigFile, method: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
+    config: ConfigFile,
+    method: Model,
+    variation: Annotated[str, typer.Argument(metavar="VARIATION", help="nominal, or e.g. data-3, closure, toy-1.")],
+    seed: Seed,
+    files: Files,
+    output: Output,
+    device: Device = "auto",
 ) -> None:
-    """Unfold the data with one method and one seed."""
+    """Unfold the data, or a variation of them, with one method and one seed."""
     from hepgen.unfolding.unfold import unfold
 
-    settings = _load(config, "unfolding")
-    unfold(settings, method, seed, *_simulation_and_data(settings, files), output, device)
+    unfold(_load(config, "unfolding"), method, variation, seed, _tables(files), output, device)
+
+
+@unfolding.command("combine")
+def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
+    """Bin all unfoldings of one method, from tables and results."""
+    from hepgen.unfolding.results import combine
+
+    combine(_load(config, "unfolding"), method, _tables(files), _of_kind(files, "unfolded"), output)
 
 
 @unfolding.command("evaluate")
@@ -211,8 +224,8 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
     """Compare all methods with the truth, the prior and no unfolding, from tables and results."""
     from hepgen.unfolding.evaluate import evaluate
 
-    settings = _load(config, "unfolding")
-    evaluate(settings, *_simulation_and_data(settings, files), _of_kind(files, "unfolded"), output)
+    settings, kinds = _load(config, "unfolding"), ("measured", "unfolded")
+    evaluate(settings, _tables(files), *(_of_kind(files, kind) for kind in kinds), output)
 
 
 @integration.command("sample")
@@ -348,12 +361,6 @@ def _tables(files: list[Path]) -> dict[str, list[Path]]:
     for file in sorted(_of_kind(files, "observables"), key=lambda path: (len(path.name), path.name)):
         tables.setdefault(describe_h5(file)[1], []).append(file)
     return tables
-
-
-def _simulation_and_data(config: Config, files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The observables that unfolding learns from, and those that it corrects."""
-    tables = _tables(files)
-    return tables[config.unfolding.simulation], tables[config.unfolding.data]
 
 
 def _of_kind(files: list[Path], kind: str) -> list[Path]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -28,6 +28,7 @@ from hepgen.samples import SAMPLES, TAGS, FileSample, Name, PluginSample, Sample
 from hepgen.sources import SOURCES
 
 __all__ = [
+    "Binning",
     "Classes",
     "Config",
     "Constituents",
@@ -271,13 +272,36 @@ class Generation(Strict):
     models: dict[Name, Generator] = Field(min_length=1)
 
 
-class UnfoldingMethod(Strict):
-    """OmniFold with a registered classifier, or iterative Bayesian unfolding (IBU)."""
+def _rising(values: list[float]) -> list[float]:
+    """Refuse edges that do not make bins."""
+    if any(low >= high for low, high in pairwise(values)):
+        msg = "bin edges must rise"
+        raise ValueError(msg)
+    return values
 
-    type: Literal["omnifold", "ibu"]
-    iterations: PositiveInt = 5
-    classifier: str = Field("mlp", description="classifier of OmniFold")
-    settings: dict[str, Any] = Field({}, description="keyword arguments of the classifier's constructor")
+
+Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_rising)]
+
+
+class Binning(Strict):
+    """The bins of an observable."""
+
+    edges: Edges
+    reco: Edges | None = Field(None, description="bins at detector level; the same without them")
+
+
+class UnfoldingMethod(Strict):
+    """OmniFold, iterative Bayesian unfolding (IBU), a conditional flow or neural empirical Bayes."""
+
+    type: Literal["omnifold", "ibu", "conditional_flow", "neural_bayes"]
+    iterations: PositiveInt = Field(5, description="how many are made; the one to report is chosen by the toys, if any")
+    inputs: Literal["observables", "constituents"] = Field(
+        "observables", description="what OmniFold's classifier sees: the block's observables, or the leading jet too"
+    )
+    model: str | None = Field(
+        None, description="classifier of OmniFold (mlp without it), or flow of the other two (rqs_flow without it)"
+    )
+    settings: dict[str, Any] = Field({}, description="keyword arguments of the model's constructor")
     training: Training = Training()
 
 
@@ -286,10 +310,27 @@ class Unfolding(Strict):
 
     simulation: Name
     data: Name
-    observables: list[Name] = Field(min_length=1)
-    bins: PositiveInt = Field(50, description="bins of each observable's range in figures and IBU")
+    background: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        [], description="simulated samples of what else the data hold; their weights add up to the expected events"
+    )
+    systematics: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        [], description="alternative simulations: each unfolds the same data, and is unfolded as if it were data"
+    )
+    observables: Annotated[list[Name], AfterValidator(_unique)] = Field(min_length=1)
+    bins: PositiveInt = Field(50, description="bins of an observable that `binning` does not list")
+    binning: dict[Name, Binning] = {}
+    planes: dict[Name, Annotated[dict[Name, Binning], Field(min_length=2, max_length=2)]] = Field(
+        {}, description="pairs of observables that are unfolded together, by a name of your own, each with its bins"
+    )
+    constituents: Constituents = Constituents(number=30)
     seeds: Seeds = [1, 2, 3]
-    methods: dict[Name, UnfoldingMethod]
+    replicas: NonNegativeInt = Field(0, description="bootstrap replicas of the data, and as many of the simulation")
+    toys: NonNegativeInt = Field(0, description="pseudo-experiments of known truth that are like the data")
+    tests: bool = Field(True, description="whether to unfold pseudo-data for the closure, stress and leakage tests")
+    studied: Annotated[list[Name], AfterValidator(_unique)] = Field(
+        [], description="methods that replicas, toys, tests and systematics are made for; all without them"
+    )
+    methods: dict[Name, UnfoldingMethod] = Field(min_length=1)
 
 
 class Search(Strict):
@@ -631,21 +672,63 @@ def _check_generator(where: str, entry: Generator) -> None:
 
 
 def _check_unfolding(config: Config, block: Unfolding) -> None:
-    samples = [block.simulation, block.data]
     _check_samples(config, "unfolding.simulation", [block.simulation])
     _check_samples(config, "unfolding.data", [block.data])
+    for key in ("background", "systematics"):
+        _check_samples(config, f"unfolding.{key}", getattr(block, key))
     if block.data == block.simulation:
         msg = "unfolding.data: is the simulation itself, which any method unfolds perfectly; name another sample"
         raise HepgenError(msg)
+    samples = [block.simulation, block.data, *block.background, *block.systematics]
+    if len(set(samples)) < len(samples):
+        msg = "unfolding: a sample is listed twice among simulation, data, background and systematics"
+        raise HepgenError(f"{msg}; each has one part to play")
     _check_observables(config, "unfolding.observables", block.observables, samples)
-    for name in block.observables:
-        known = config.columns_of(block.simulation, "truth")
-        _known("unfolding.observables", f"observable of the truth of sample {block.simulation!r}", name, known)
-    if config.samples[block.simulation].per_jet != config.samples[block.data].per_jet:
-        msg = "unfolding: one sample has a row for each jet, the other one for each event; give both `rows: jets`"
+    for sample in (block.simulation, *block.systematics):
+        known = config.columns_of(sample, "truth")
+        for name in block.observables:
+            _known("unfolding.observables", f"observable of the truth of sample {sample!r}", name, known)
+    if len({config.samples[name].per_jet for name in samples}) > 1:
+        msg = "unfolding: one sample has a row for each jet, another one for each event; give all `rows: jets`"
         raise HepgenError(msg)
+    for where, names in {
+        "binning": block.binning,
+        **{f"planes.{name}": block.planes[name] for name in block.planes},
+    }.items():
+        for name in names:
+            _known(f"unfolding.{where}", "entry of unfolding.observables", name, block.observables)
+    for name in block.planes.keys() & set(block.observables):
+        msg = f"unfolding.planes.{name}: an observable has this name; choose another one"
+        raise HepgenError(msg)
+    for name in block.studied:
+        _known("unfolding.studied", "entry of unfolding.methods", name, block.methods)
     for name, method in block.methods.items():
-        _check_model(f"unfolding.methods.{name}", method.classifier, method.settings, CLASSIFIERS)
+        _check_method(config, f"unfolding.methods.{name}", method, samples)
+
+
+def _check_method(config: Config, where: str, method: UnfoldingMethod, samples: Sequence[str]) -> None:
+    changed = method.model_fields_set & {"inputs", "model", "settings", "training"}
+    if method.type == "ibu" and changed:
+        msg = f"{where}.{min(changed)}: iterative Bayesian unfolding has no network; leave it out"
+        raise HepgenError(msg)
+    if method.type != "omnifold" and method.inputs != "observables":
+        msg = f"{where}.inputs: {method.type} sees observables only; take omnifold, or leave it out"
+        raise HepgenError(msg)
+    if method.type == "omnifold":
+        _check_model(where, method.model or "mlp", method.settings, CLASSIFIERS)
+        sees = CLASSIFIERS.offers(method.model or "mlp", f"sees_{method.inputs}")
+        if sees is False:
+            msg = f"{where}.inputs: {method.model or 'mlp'} does not see {method.inputs}; take another model"
+            raise HepgenError(msg)
+        for sample in samples if method.inputs == "constituents" else ():
+            if config.samples[sample].is_table or config.samples[sample].has_jets:
+                msg = f"{where}.inputs: sample {sample!r} has no constituents of jets; take observables"
+                raise HepgenError(msg)
+    elif method.type != "ibu":
+        _check_model(where, method.model or "rqs_flow", method.settings, GENERATORS)
+        if GENERATORS.offers(method.model or "rqs_flow", "inverse") is False:
+            msg = f"{where}.model: {method.model} has no exact density; take a flow"
+            raise HepgenError(msg)
 
 
 def _check_integration(block: Integration) -> None:

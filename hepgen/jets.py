@@ -172,15 +172,17 @@ def observe(events: Events, definition: JetDefinition) -> Table:
         definition: How to cluster them.
     """
     jets, passed = cluster(events.particles, definition)
-    kept, columns, truth = passed, compute(jets), {}
+    ranks = range(definition.number)
+    kept, columns, truth, true_constituents = passed, compute(jets), {}, ()
     if events.truth is not None:
         true_jets, true_passed = cluster(events.truth, definition)
         kept = passed | true_passed
         columns, truth = _spread(columns, passed[kept]), _spread(compute(true_jets), true_passed[kept])
         columns |= {"pass_reco": passed[kept], "pass_truth": true_passed[kept]}
+        true_constituents = tuple(_spread_lists(true_jets.constituents(rank), true_passed[kept]) for rank in ranks)
     columns |= {name: values[kept] for name, values in events.columns.items()}
-    ranks = range(jets.number)
-    return Table(columns, truth, tuple(_spread_lists(jets.constituents(rank), passed[kept]) for rank in ranks))
+    constituents = tuple(_spread_lists(jets.constituents(rank), passed[kept]) for rank in ranks)
+    return Table(columns, truth, constituents, true_constituents)
 
 
 def observe_batches(

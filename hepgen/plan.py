@@ -89,8 +89,12 @@ def _generator(config: Config, name: str) -> dict[str, Any]:
 
 
 def _method(config: Config, name: str) -> dict[str, Any]:
+    """What an unfolding depends on; how many variations there are changes none of them, and only IBU has bins."""
     entry = look_up("entry of unfolding.methods", name, config.unfolding.methods)
-    return {"method": entry, **_pick(config, "unfolding", without=[] if entry.type == "ibu" else ["bins"])}
+    unseen = {"replicas", "toys", "tests", "studied", "systematics"}
+    unseen |= set() if entry.type == "ibu" else {"bins", "binning", "planes"}
+    unseen |= set() if any(m.inputs == "constituents" for m in config.unfolding.methods.values()) else {"constituents"}
+    return {"method": entry, **_pick(config, "unfolding", without=unseen)}
 
 
 def _integrator(config: Config, name: str) -> dict[str, Any]:
@@ -122,6 +126,7 @@ _CARDS = {
     "generation_sample": lambda c, _: {"events": c.generation.events},
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
     "unfolding_unfold": _method,
+    "unfolding_combine": lambda c, _: _pick(c, "unfolding"),
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
     "integration_sample": _integrator,
     "integration_evaluate": lambda c, _: _pick(c, "integration"),
@@ -137,6 +142,7 @@ _STAGE_MODULES = {
     "plot": "hepgen.plots.draw",
     "search": "hepgen.search.evaluate",
     "tagging_split": "hepgen.tagging.external",
+    "unfolding_combine": "hepgen.unfolding.results",
     "summary": "hepgen.summary",
 }
 
@@ -153,8 +159,10 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append(TAGGERS.target(config.tagging.entries[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
         modules += generator_modules(config.generation.models[name])
-    elif stage == "unfolding_unfold" and config.unfolding.methods[name].type == "omnifold":
-        modules.append(CLASSIFIERS.target(config.unfolding.methods[name].classifier)[0])
+    elif stage == "unfolding_unfold" and config.unfolding.methods[name].type != "ibu":
+        method = config.unfolding.methods[name]
+        known, default = (CLASSIFIERS, "mlp") if method.type == "omnifold" else (GENERATORS, "rqs_flow")
+        modules.append(known.target(method.model or default)[0])
     elif stage == "integration_sample" and config.integration.methods[name].type == "flow":
         modules.append(GENERATORS.target(config.integration.methods[name].model)[0])
     return modules

@@ -14,6 +14,7 @@ from hepgen.storage import Columns, Jagged, create_h5, open_h5, refuse_empty
 __all__ = ["Table", "read_tables", "write_table"]
 
 KIND = "observables"
+CONSTITUENTS = ("constituents", "true_constituents")
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Table:
         truth: Particle-level observables of the same events, where there is a particle level.
         constituents: One entry per jet rank (leading, subleading, ...): particles of that jet,
             ``n * var * {pt, eta, phi}``, for jet images.
+        true_constituents: The same at particle level, where the source gives particles there.
     """
 
     columns: dict[str, np.ndarray]
     truth: dict[str, np.ndarray] = field(default_factory=dict)
     constituents: tuple[ak.Array, ...] = ()
+    true_constituents: tuple[ak.Array, ...] = ()
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
@@ -40,7 +43,8 @@ class Table:
         """The events of a slice, mask or index array."""
         columns = {name: values[which] for name, values in self.columns.items()}
         truth = {name: values[which] for name, values in self.truth.items()}
-        return Table(columns, truth, tuple(jet[which] for jet in self.constituents))
+        levels = (self.constituents, self.true_constituents)
+        return Table(columns, truth, *(tuple(jet[which] for jet in level) for level in levels))
 
     @staticmethod
     def concatenate(tables: Sequence["Table"]) -> "Table":
@@ -49,7 +53,10 @@ class Table:
         return Table(
             {name: np.concatenate([table.columns[name] for table in tables]) for name in first.columns},
             {name: np.concatenate([table.truth[name] for table in tables]) for name in first.truth},
-            tuple(ak.concatenate(jets) for jets in zip(*(table.constituents for table in tables), strict=True)),
+            *(
+                tuple(ak.concatenate(jets) for jets in zip(*(getattr(table, level) for table in tables), strict=True))
+                for level in CONSTITUENTS
+            ),
         )
 
     def leading_jets(self, where: str, number: int) -> ak.Array:
@@ -123,19 +130,27 @@ def write_table(path: str | Path, batches: Iterable[Table], provenance: str = "{
         for batch in batches:
             Columns(file.require_group("columns")).append(batch.columns)
             Columns(file.require_group("truth")).append(batch.truth)
-            for rank, jet in enumerate(batch.constituents):
-                Jagged(file.require_group(f"constituents/{rank}")).append(ak.values_astype(jet, np.float32))
+            for level in CONSTITUENTS:
+                for rank, jet in enumerate(getattr(batch, level)):
+                    Jagged(file.require_group(f"{level}/{rank}")).append(ak.values_astype(jet, np.float32))
             total += len(batch)
         refuse_empty(path, total)
     return total
 
 
-def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unseen: bool = False) -> Table:
+def read_tables(
+    paths: Iterable[str | Path],
+    *,
+    constituents: bool = False,
+    true_constituents: bool = False,
+    unseen: bool = False,
+) -> Table:
     """Join the tables of several files, in the order given.
 
     Args:
         paths: Files written by `write_table`.
         constituents: Whether to read the jets' constituents too.
+        true_constituents: Whether to read those of the jets at particle level.
         unseen: Whether to keep events that lack their jets at detector level.
 
     Raises:
@@ -146,7 +161,8 @@ def read_tables(paths: Iterable[str | Path], *, constituents: bool = False, unse
     if not paths:
         msg = "no table to read; the sample has no file"
         raise HepgenError(msg)
-    tables = [_read(path, constituents) for path in paths]
+    levels = [name for name, wanted in zip(CONSTITUENTS, (constituents, true_constituents), strict=True) if wanted]
+    tables = [_read(path, levels) for path in paths]
     first = tables[0]
     for path, table in zip(paths, tables, strict=True):
         if (table.columns.keys(), table.truth.keys()) != (first.columns.keys(), first.truth.keys()):
@@ -219,11 +235,13 @@ def _expected_by_chance(columns: Sequence[np.ndarray]) -> float:
     return pairs * float(np.exp(-sum(np.log(len(np.unique(column))) for column in columns)))
 
 
-def _read(path: str | Path, constituents: bool) -> Table:
+def _read(path: str | Path, levels: Sequence[str]) -> Table:
     with open_h5(path, KIND) as file:
         columns, truth = (Columns(file[level]).read() for level in ("columns", "truth"))
-        if constituents and "constituents" not in file:
-            msg = f"{path}: holds no constituents, so no jet images can be made of it"
-            raise HepgenError(msg)
-        ranks = sorted(file["constituents"], key=int) if constituents else []
-        return Table(columns, truth, tuple(Jagged(file["constituents"][rank]).read() for rank in ranks))
+        jets = {}
+        for level in levels:
+            if level not in file:
+                msg = f"{path}: holds no {level.replace('_', ' ')}, so that the jets cannot be looked into"
+                raise HepgenError(msg)
+            jets[level] = tuple(Jagged(file[level][rank]).read() for rank in sorted(file[level], key=int))
+        return Table(columns, truth, **jets)

@@ -25,6 +25,8 @@ class MLPClassifier(nn.Module):
         2015, arXiv:1506.02169.
     """
 
+    sees_observables = True
+
     def __init__(self, features: int, *, hidden: Sequence[int] = (100, 100, 100), dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = []

@@ -1,39 +1,51 @@
-"""What unfolding reads from the tables: pairs of the simulation, the measured data, and their binning."""
+"""What unfolding reads from the tables: pairs of the simulation, the measured data, and what else these hold."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import awkward as ak
 import numpy as np
 
-from hepgen.config import Unfolding
+from hepgen.config import Constituents, Unfolding
 from hepgen.errors import HepgenError
 from hepgen.observables import describe
 from hepgen.progress import Log
 from hepgen.table import Table, read_tables
+from hepgen.unfolding.spectra import Spectrum
 
-__all__ = ["Level", "Pairs", "bin_edges", "read_data", "read_data_pairs", "read_simulation", "warn_uncovered"]
+__all__ = ["Level", "Pairs", "Problem", "Tables", "read_pairs", "read_problem", "warn_uncovered"]
 
-Paths = Sequence[str | Path]
+Tables = dict[str, list[Path]]
 
-# Bins, low and high edge of the figures of merit on Z + jet events (arXiv:2503.09720).
-ZJET_BINS = {
-    "mass": (50, 0.0, 75.0),
-    "multiplicity": (80, 0.0, 80.0),
-    "width": (50, 0.0, 0.6),
-    "tau21": (50, 0.0, 1.2),
-    "zg": (50, 0.0, 0.5),
-    "ln_rho": (50, -14.0, -2.0),
-}
 # Fewer lie beyond the last of an equally large simulation by chance (ten with a probability of 2^-10).
 UNCOVERED_EVENTS = 10
 
 
 class Level(NamedTuple):
-    """Events at one level: observables of shape (n, d) in the order of the configuration, weights of shape (n,)."""
+    """Events at detector level.
+
+    Attributes:
+        values: Observables in the order of the configuration, shape (n, d).
+        weights: Event weights, shape (n,).
+        particles: The leading jet's constituents, see `hepgen.constituents`, float32 of shape (n, number, 3), where a
+            method looks at them.
+    """
 
     values: np.ndarray
     weights: np.ndarray
+    particles: np.ndarray | None = None
+
+    @staticmethod
+    def join(levels: Sequence["Level"]) -> "Level":
+        """One after the other."""
+        columns = zip(*levels, strict=True)
+        return Level(*(None if parts[0] is None else np.concatenate(parts) for parts in columns))
+
+    def rows(self, which: slice | np.ndarray) -> "Level":
+        """The events of a slice, mask or index array."""
+        return Level(*(None if column is None else column[which] for column in self))
 
 
 class Pairs(NamedTuple):
@@ -45,6 +57,8 @@ class Pairs(NamedTuple):
         weights: Event weights, shape (n,), as all that follow.
         pass_truth: Which events have their jets at particle level.
         pass_reco: Which events have their jets at detector level.
+        true_particles: As in `Level`, at particle level.
+        particles: As in `Level`.
     """
 
     truth: np.ndarray
@@ -52,6 +66,8 @@ class Pairs(NamedTuple):
     weights: np.ndarray
     pass_truth: np.ndarray
     pass_reco: np.ndarray
+    true_particles: np.ndarray | None = None
+    particles: np.ndarray | None = None
 
     @property
     def true_weights(self) -> np.ndarray:
@@ -63,47 +79,102 @@ class Pairs(NamedTuple):
         """The weights, 0 for misses."""
         return self.weights * self.pass_reco
 
+    @property
+    def seen(self) -> Level:
+        """The detector level of the events that pass there."""
+        return Level(self.reco, self.weights, self.particles).rows(self.pass_reco)
 
-def read_simulation(block: Unfolding, paths: Paths) -> Pairs:
-    """Read the simulation's pairs.
+    def rows(self, which: np.ndarray) -> "Pairs":
+        """The events of a mask or index array."""
+        return Pairs(*(None if column is None else column[which] for column in self))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a method may know.
+
+    Attributes:
+        simulation: Pairs to learn the detector from.
+        data: What was measured.
+        background: Simulated events of what else the data hold; their weights add up to how many are expected there.
+    """
+
+    simulation: Pairs
+    data: Level
+    background: Level
+
+    @property
+    def signal(self) -> float:
+        """The data's yield without the background.
+
+        Raises:
+            HepgenError: if the background is all there is.
+        """
+        total, expected = self.data.weights.sum(), self.background.weights.sum()
+        if not total > expected:
+            msg = f"unfolding: {expected:.6g} events of background are expected in data of {total:.6g}"
+            raise HepgenError(f"{msg}; check the weights of the samples in unfolding.background")
+        return float(total - expected)
+
+
+def read_problem(block: Unfolding, tables: Tables, simulation: str | None = None) -> Problem:
+    """Read what a method may know; a truth level of the data or the background is not looked at.
+
+    Args:
+        block: The unfolding block.
+        tables: Observables of all chunks of each sample, in order.
+        simulation: The sample to learn from; the block's own without it.
 
     Raises:
-        HepgenError: if there is no event or no truth level, an observable is missing, or a number is unusable.
+        HepgenError: if a sample has no event or no truth level where it needs one, an observable is missing, or a
+            number is unusable.
     """
-    return _pairs(block.observables, paths, f"unfolding.simulation {block.simulation!r}")
+    data = _level(block, tables, block.data, "data")
+    others = [_level(block, tables, name, "background") for name in block.background] or [data.rows(slice(0))]
+    return Problem(read_pairs(block, tables, simulation or block.simulation), data, Level.join(others))
 
 
-def read_data(block: Unfolding, paths: Paths) -> Level:
-    """Read the data at detector level, misses left out; a truth level is not looked at.
+def read_pairs(block: Unfolding, tables: Tables, sample: str) -> Pairs:
+    """Read both levels of a simulated sample; of simulated data only the scoring may.
 
     Raises:
-        HepgenError: as in `read_simulation`.
+        HepgenError: as in `read_problem`.
     """
-    return _level(read_tables(paths), block.observables, "columns", f"unfolding.data {block.data!r}")
+    where = f"unfolding: sample {sample!r}"
+    looked_into = sample != block.data and _looks_into_jets(block)
+    levels = {"constituents": looked_into, "true_constituents": looked_into}
+    table = read_tables(tables[sample], unseen=True, **levels)
+    if not table.truth:
+        msg = f"{where}: has no particle level; unfolding needs a sample whose source provides one"
+        raise HepgenError(msg)
+    truth, reco = (_values(table, block.observables, level, where) for level in ("truth", "columns"))
+    passed = table.passed("truth"), table.passed()
+    particles = [
+        _particles(jets, mask, block.constituents) if looked_into else None
+        for jets, mask in zip((table.true_constituents, table.constituents), passed, strict=True)
+    ]
+    return Pairs(truth, reco, table.weights(where), *passed, *particles)
 
 
-def read_data_pairs(block: Unfolding, paths: Paths) -> Pairs:
-    """Read both levels of simulated data, which only the scoring may know.
-
-    Raises:
-        HepgenError: as in `read_simulation`.
-    """
-    return _pairs(block.observables, paths, f"unfolding.data {block.data!r}")
-
-
-def _pairs(names: Sequence[str], paths: Paths, where: str) -> Pairs:
-    table = read_tables(paths, unseen=True)
-    truth, reco = (_level(table, names, level, where) for level in ("truth", "columns"))
-    return Pairs(truth.values, reco.values, truth.weights, table.passed("truth"), table.passed())
+def _level(block: Unfolding, tables: Tables, sample: str, part: str) -> Level:
+    where = f"unfolding.{part} {sample!r}"
+    looked_into = _looks_into_jets(block)
+    table = read_tables(tables[sample], constituents=looked_into)
+    if part == "data" and table.truth:
+        Log()(f"{where}: its particle level is not looked at")
+    values = _values(table, block.observables, "columns", where)
+    jets = _particles(table.constituents, table.passed(), block.constituents) if looked_into else None
+    return Level(values, table.weights(where), jets)
 
 
-def _level(table: Table, names: Sequence[str], level: str, where: str) -> Level:
+def _looks_into_jets(block: Unfolding) -> bool:
+    return any(method.inputs == "constituents" for method in block.methods.values())
+
+
+def _values(table: Table, names: Sequence[str], level: str, where: str) -> np.ndarray:
     passed = table.passed(level)
     if not passed.any():
         msg = f"{where}: no events; is the selection too tight?"
-        raise HepgenError(msg)
-    if level == "truth" and not table.truth:
-        msg = f"{where}: has no particle level; unfolding needs a sample whose source provides one"
         raise HepgenError(msg)
     values = table.matrix(names, level)
     for name, column in zip(names, values.T, strict=True):
@@ -111,42 +182,34 @@ def _level(table: Table, names: Sequence[str], level: str, where: str) -> Level:
         if bad.any():
             msg = f"{where}: {bad.sum()} of {len(bad)} values of {name} ({level}) are not finite; repair the sample"
             raise HepgenError(msg)
-    return Level(values, table.weights(where))
+    return values
 
 
-def bin_edges(name: str, bins: int, values: np.ndarray) -> np.ndarray:
-    """Edges of an observable's bins, shape (number + 1,).
+def _particles(jets: Sequence[ak.Array], passed: np.ndarray, settings: Constituents) -> np.ndarray:
+    """Constituents of the leading jets of those events that have one, zeros for the others."""
+    from hepgen.constituents import JetConstituents  # torch, which binned methods do without
 
-    The published binning of Z + jet events where the observable has one and it holds 90 % of the simulation,
-    else `bins` bins over the observable's plot range.
-
-    Args:
-        name: Observable, e.g. ``mass_j1``.
-        bins: Bins of an observable without a published binning.
-        values: Truth-level values of the simulation, shape (n,).
-    """
-    number, low, high = ZJET_BINS.get(name.rsplit("_j", 1)[0], (0, 0.0, 0.0))
-    if number and np.mean((values >= low) & (values <= high)) >= 0.9:
-        return np.linspace(low, high, number + 1)
-    return np.linspace(*describe(name).range_for(values), bins + 1)
+    particles = np.zeros((len(passed), settings.number, 3), np.float32)
+    particles[passed] = JetConstituents(jets[0][passed], settings)[:].numpy()
+    return particles
 
 
-def warn_uncovered(names: Sequence[str], edges: Sequence[np.ndarray], simulation: Pairs, data: Level) -> list[str]:
+def warn_uncovered(spectra: Sequence[Spectrum], problem: Problem) -> list[str]:
     """Report where the data have events and the simulation has none: no weight can unfold those.
 
     Args:
-        names: Observables, d of them.
-        edges: Edges of each one's bins, in which gaps are looked for.
-        simulation: The pairs; events of zero weight do not count.
-        data: The data.
+        spectra: In the detector-level bins of those of one observable gaps are looked for.
+        problem: The samples; events of zero weight do not count, and the background covers what it covers.
 
     Returns:
         The warnings, which are also logged.
     """
     lines = []
-    for index, (name, cuts) in enumerate(zip(names, edges, strict=True)):
-        simulated = simulation.reco[simulation.seen_weights > 0, index]
-        values = data.values[data.weights > 0, index]
+    known = [level.values[level.weights > 0] for level in (problem.simulation.seen, problem.background)]
+    for spectrum in (spectrum for spectrum in spectra if len(spectrum.columns) == 1):
+        name, index, cuts = spectrum.name, spectrum.columns[0], spectrum.reco[0]
+        simulated = np.concatenate(known)[:, index]
+        values = problem.data.values[problem.data.weights > 0, index]
         below, above = values < simulated.min(), values > simulated.max()
         empty = np.bincount(np.searchsorted(cuts, simulated, "right"), minlength=len(cuts) + 1) == 0
         gaps = empty[np.searchsorted(cuts, values, "right")] & ~below & ~above

@@ -10,11 +10,13 @@ from hepgen.metrics.histograms import Counts
 from hepgen.metrics.intervals import Interval
 from hepgen.observables import describe
 from hepgen.plots.figures import Axis, Comparison, Curves, Histogram, Line, Marker, Points, banded_line
+from hepgen.unfolding.spectra import Spectrum
 
 __all__ = [
     "Spectra",
     "Unfolded",
     "figure_names",
+    "has_truth",
     "iterations_figure",
     "spectra_figure",
     "triangular_figure",
@@ -46,33 +48,43 @@ class Spectra:
     """All spectra of one observable in the same bins, without under- and overflow.
 
     Attributes:
-        name: The observable.
-        edges: Bin edges, shape (bins + 1,).
-        truth: Truth level of the data.
+        spectrum: The bins.
+        truth: Truth level of the data, where it is known.
         measured: Detector level of the data.
         prior: Truth level of the simulation.
         folded: Detector level of the simulation.
         methods: Results by method.
     """
 
-    name: str
-    edges: np.ndarray
-    truth: Counts
+    spectrum: Spectrum
+    truth: Counts | None
     measured: Counts
     prior: Counts
     folded: Counts
     methods: dict[str, Unfolded]
+
+    @property
+    def one_dimensional(self) -> bool:
+        """Whether it is the spectrum of one observable."""
+        return len(self.spectrum.observables) == 1
 
 
 def figure_names(config: Config) -> list[str]:
     """The figures that an evaluation of this configuration writes."""
     block = config.unfolding
     unfolded = [f"unfolded_{name}" for name in block.observables]
-    return [*unfolded, "triangular", "iterations", *(["weights"] if _reweights(block) else [])]
+    scored = ["triangular", "iterations"] if has_truth(config) else []
+    return [*unfolded, *scored, *(["weights"] if _reweights(block) else [])]
+
+
+def has_truth(config: Config) -> bool:
+    """Whether the data are simulated, so that a result can be held against their truth."""
+    known = config.columns_of(config.unfolding.data, "truth")
+    return set(config.unfolding.observables) <= set(known)
 
 
 def _reweights(block: Unfolding) -> bool:
-    return any(method.type == "omnifold" for method in block.methods.values())
+    return any(method.type != "ibu" for method in block.methods.values())
 
 
 def _not_retrained(block: Unfolding) -> list[str]:
@@ -80,26 +92,30 @@ def _not_retrained(block: Unfolding) -> list[str]:
     return ["OmniFold: networks not retrained on resampled data, a lower bound"] if _reweights(block) else []
 
 
-def spectra_figure(spectra: Spectra, block: Unfolding) -> Comparison:
-    """One observable: truth, prior, data at detector level, and every method's last iteration."""
+def spectra_figure(spectra: Spectra, chosen: dict[str, int], block: Unfolding) -> Comparison:
+    """One observable: truth, prior, data at detector level, and every method's chosen iteration."""
+    (edges,), (reco_edges,) = spectra.spectrum.truth, spectra.spectrum.reco
     histograms = [
-        _histogram(f"{block.data}, truth", spectra.truth, spectra.edges, "reference"),
-        _histogram("simulation, truth (prior)", spectra.prior, spectra.edges, "baseline"),
-        _histogram(f"{block.data}, detector level", spectra.measured, spectra.edges, "data"),
+        _histogram("simulation, truth (prior)", spectra.prior, edges, "baseline" if spectra.truth else "reference")
     ]
+    if spectra.truth:
+        histograms.insert(0, _histogram(f"{block.data}, truth", spectra.truth, edges, "reference"))
+    if np.array_equal(edges, reco_edges):
+        histograms.append(_histogram(f"{block.data}, detector level", spectra.measured, edges, "data"))
     for name, result in spectra.methods.items():
-        spread = result.values[:, -1].var(0, ddof=1) if len(result.values) > 1 else 0.0
-        combined = Counts(np.median(result.values[:, -1], 0), np.median(result.variances[:, -1], 0) + spread)
-        histograms.append(_histogram(name, combined, spectra.edges, "model"))
-    observable = describe(spectra.name)
+        values, variances = result.values[:, chosen[name]], result.variances[:, chosen[name]]
+        spread = values.var(0, ddof=1) if len(values) > 1 else 0.0
+        combined = Counts(np.median(values, 0), np.median(variances, 0) + spread)
+        histograms.append(_histogram(name, combined, edges, "model"))
+    observable = describe(spectra.spectrum.name)
     unit = f" [1/{observable.unit}]" if observable.unit else ""
     return Comparison(
         title=f"unfolded {observable.label}",
-        edges=spectra.edges.tolist(),
+        edges=edges.tolist(),
         histograms=histograms,
         x=Axis(label=observable.axis_label),
         y=Axis(label=f"normalised to unit area{unit}"),
-        ratio=Axis(label="ratio to truth", range=(0.5, 1.5)),
+        ratio=Axis(label="ratio to truth" if spectra.truth else "ratio to prior", range=(0.5, 1.5)),
         notes=[
             "methods: median over seeds; errors: statistics of data and simulation, and the spread over seeds",
             *_not_retrained(block),
@@ -107,9 +123,11 @@ def spectra_figure(spectra: Spectra, block: Unfolding) -> Comparison:
     )
 
 
-def triangular_figure(block: Unfolding, series: dict[str, list[Interval]], floor: list[float]) -> Points:
+def triangular_figure(
+    block: Unfolding, chosen: dict[str, int], series: dict[str, list[Interval]], floor: list[float]
+) -> Points:
     """The discriminator of every estimate of the truth, by observable."""
-    numbers = ", ".join(f"{name} {method.iterations}" for name, method in block.methods.items())
+    numbers = ", ".join(f"{name} {iteration + 1}" for name, iteration in chosen.items())
     return Points(
         title="distance from the truth",
         categories=[describe(name).label for name in block.observables],
@@ -118,7 +136,7 @@ def triangular_figure(block: Unfolding, series: dict[str, list[Interval]], floor
         floor_label=FLOOR,
         y=Axis(label=DISCRIMINATOR, log=True),
         notes=[
-            f"iterations fixed beforehand: {numbers}; 68 % intervals: bootstrap of events and seeds",
+            f"iterations: {numbers}, not chosen by this truth; 68 % intervals: bootstrap of events and seeds",
             *_not_retrained(block),
         ],
     )

@@ -41,7 +41,7 @@ def response_matrix(
     causes: np.ndarray,
     effects: np.ndarray,
     weights: np.ndarray,
-    bins: int,
+    bins: int | tuple[int, int],
     *,
     pass_truth: np.ndarray | None = None,
     pass_reco: np.ndarray | None = None,
@@ -53,15 +53,16 @@ def response_matrix(
             as ``numpy.searchsorted(edges, values, side="right")`` counts them, no event is lost.
         effects: Detector-level bin of every event, shape (n,).
         weights: Event weights, shape (n,).
-        bins: Bins on either level, under- and overflow included.
+        bins: Detector-level and truth-level bins, or one number for both, under- and overflow included.
         pass_truth: Which events pass at particle level, shape (n,); the others are fakes; all by default.
         pass_reco: Which events are seen at detector level, shape (n,); the others are misses; all by default.
     """
+    size, causes_size = (bins, bins) if isinstance(bins, int) else bins
     true = weights if pass_truth is None else weights * pass_truth
     seen, both = (w if pass_reco is None else w * pass_reco for w in (weights, true))
-    prior, measured = np.bincount(causes, true, bins), np.bincount(effects, seen, bins)
-    joint = np.bincount(effects * bins + causes, both, bins * bins).reshape(bins, bins)
-    genuine = np.bincount(effects, both, bins)
+    prior, measured = np.bincount(causes, true, causes_size), np.bincount(effects, seen, size)
+    joint = np.bincount(effects * causes_size + causes, both, size * causes_size).reshape(size, causes_size)
+    genuine = np.bincount(effects, both, size)
     purity = np.divide(genuine, measured, out=np.ones_like(measured), where=measured > 0)
     return Response(_over(joint, prior), prior, purity)
 
@@ -126,6 +127,7 @@ def simulation_covariance(
     effects: np.ndarray,
     weights: np.ndarray,
     data: np.ndarray,
+    bins: int | tuple[int, int],
     *,
     pass_truth: np.ndarray | None = None,
     pass_reco: np.ndarray | None = None,
@@ -139,7 +141,8 @@ def simulation_covariance(
         causes: Truth-level bins, shape (n,).
         effects: Detector-level bins, shape (n,).
         weights: Event weights, shape (n,).
-        data: Detector-level contents, shape (C,), as many bins as there are causes.
+        data: Detector-level contents, shape (E,).
+        bins: As in `response_matrix`.
         pass_truth: As in `response_matrix`.
         pass_reco: As in `response_matrix`.
         iterations: As in `ibu`.
@@ -153,7 +156,7 @@ def simulation_covariance(
     spectra = []
     for _ in range(replicas):
         drawn = weights * rng.poisson(1, len(weights))
-        response = response_matrix(causes, effects, drawn, len(data), pass_truth=pass_truth, pass_reco=pass_reco)
+        response = response_matrix(causes, effects, drawn, bins, pass_truth=pass_truth, pass_reco=pass_reco)
         spectra.append(ibu(data, *response, iterations=iterations).unfolded)
     deviations = np.stack(spectra, axis=1) - np.mean(spectra, axis=0)[:, None]
     return np.einsum("krc,krd->kcd", deviations, deviations) / (replicas - 1)

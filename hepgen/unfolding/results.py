@@ -1,141 +1,260 @@
-"""Unfolded results from disk, as spectra of every observable in common bins."""
+"""All unfoldings of one method, binned: what uncertainties, tests and figures are made of."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from hepgen.config import Unfolding
+from hepgen.config import Config, Unfolding
 from hepgen.errors import HepgenError
-from hepgen.metrics.histograms import Counts, count
-from hepgen.storage import open_h5
-from hepgen.unfolding.dataset import Pairs, bin_edges
-from hepgen.unfolding.figures import Spectra, Unfolded
+from hepgen.metrics.histograms import Counts
+from hepgen.plan import provenance
+from hepgen.registry import look_up
+from hepgen.storage import create_h5, open_h5
+from hepgen.unfolding.dataset import Pairs, Problem, Tables, read_pairs, read_problem
+from hepgen.unfolding.spectra import Spectrum, make_spectra
+from hepgen.unfolding.unfold import KIND as UNFOLDED
+from hepgen.unfolding.variations import Kind, Variation, runs, seeds_of, variations
 
-__all__ = ["KIND", "Samples", "read_results"]
+__all__ = ["KIND", "Binned", "combine", "read_binned", "read_weights", "results_of"]
 
-KIND = "unfolded"
+KIND = "measured"
 
 
 @dataclass(frozen=True)
-class Samples:
-    """What the methods are scored on.
+class Binned:
+    """What one method makes of one spectrum, in C inner cells at particle and E at detector level.
 
     Attributes:
-        block: The configuration's unfolding block.
-        simulation: The pairs that the methods learnt from.
-        data: The data with their truth; the methods saw the detector level of the events that pass there.
+        method: The method.
+        spectrum: The bins.
+        values: Unfolded contents by variation, for S seeds and K iterations of shape (S, K, C), in the data's yield.
+        refolded: Detector-level contents that they predict, shape (S, K, E), without the background.
+        targets: What variations of known truth should give, shape (C,).
+        variances: Of the measurement, from events alone, shape (S, K, C): for unbinned methods those of the weighted
+            simulation and of the data as if the detector were perfect, a lower bound; networks are not retrained.
+        measured: The data without the background, in the E cells.
+        prior: The simulation's truth as it is, in the data's yield.
+        folded: The simulation's detector level as it is, in the data's yield.
     """
 
-    block: Unfolding
-    simulation: Pairs
-    data: Pairs
+    method: str
+    spectrum: Spectrum
+    values: dict[str, np.ndarray]
+    refolded: dict[str, np.ndarray]
+    targets: dict[str, np.ndarray]
+    variances: np.ndarray
+    measured: Counts
+    prior: Counts
+    folded: Counts
 
-    @cached_property
-    def edges(self) -> list[np.ndarray]:
-        """Edges of every observable's bins."""
-        columns = zip(self.block.observables, self.simulation.truth[self.simulation.pass_truth].T, strict=True)
-        return [bin_edges(name, self.block.bins, x) for name, x in columns]
+    @property
+    def nominal(self) -> np.ndarray:
+        """The measurement, shape (S, K, C)."""
+        return self.values["nominal"]
 
-    @cached_property
-    def bins(self) -> list[tuple[np.ndarray, ...]]:
-        """Bins of truth and reco of the simulation, then of the data, by observable; any bin for misses and fakes."""
-        levels = (self.simulation.truth, self.simulation.reco, self.data.truth, self.data.reco)
-        return [tuple(np.searchsorted(e, x[:, i], "right") for x in levels) for i, e in enumerate(self.edges)]
+    def stack(self, kind: Kind, sample: str = "") -> np.ndarray:
+        """All replicas or toys of a kind, shape (R, S, K, C); R is 0 where there are none."""
+        found = []
+        while (name := Variation(kind, len(found) + 1, sample).name) in self.values:
+            found.append(self.values[name])
+        return np.stack(found) if found else np.empty((0, *self.nominal.shape))
 
 
-def read_results(samples: Samples, files: Sequence[Path]) -> tuple[dict[str, np.ndarray], list[Spectra]]:
-    """Gather the products of `hepgen.unfolding.unfold.unfold`.
+def combine(config: Config, method: str, tables: Tables, files: Sequence[Path], output: Path) -> None:
+    """Bin all unfoldings of a method.
 
     Args:
-        samples: The samples that they were made from.
-        files: One for every method and seed.
-
-    Returns:
-        Event weights of the methods that give them, for S seeds and K iterations of shape (S, K, n), scaled to
-        the data's yield; and the spectra of every observable.
+        config: The run.
+        method: An entry of ``unfolding.methods``.
+        tables: Observables of all chunks of each sample, in order; the truth of the data, if any, is not read.
+        files: Products of `hepgen.unfolding.unfold.unfold`, every variation and seed of the method.
+        output: HDF5 file to write, read by `read_binned`.
 
     Raises:
-        HepgenError: if a method has no result, or one was made from other samples or in other bins.
+        HepgenError: if a result is missing or was made from other samples or in other bins.
     """
-    by_method: dict[str, dict[int, Path]] = {}
+    block = config.unfolding
+    look_up("unfolding method", method, block.methods)
+    found = results_of(block, method, files)
+    problem = read_problem(block, tables)
+    others = {name: read_pairs(block, tables, name) for name in block.systematics}
+    spectra = make_spectra(block, problem.simulation.truth[problem.simulation.pass_truth])
+    combiner = _Combiner(problem, others, spectra)
+    for variation in variations(block, method):
+        combiner.add(variation, [found[variation.name, seed] for seed in seeds_of(block, method, variation)])
+    with create_h5(output, KIND, provenance(config, "unfolding_combine", method)) as file:
+        file.attrs["method"] = method
+        for binned in combiner.finish(method):
+            _write(file.create_group(binned.spectrum.name), binned)
+
+
+def results_of(
+    block: Unfolding, method: str, files: Sequence[Path], *, nominal: bool = False
+) -> dict[tuple[str, int], Path]:
+    """The files of a method's unfoldings, or of its measurement alone, by variation and seed.
+
+    Raises:
+        HepgenError: if one that the configuration asks for is missing.
+    """
+    given = {}
     for path in files:
-        with open_h5(path, KIND) as file:
-            by_method.setdefault(str(file.attrs["method"]), {})[int(file.attrs["seed"])] = path
-    missing = [name for name in samples.block.methods if name not in by_method]
-    if missing:
-        msg = f"unfolding.methods: no result of {', '.join(missing)} was given; run `hepgen unfolding unfold` first"
-        raise HepgenError(msg)
-    weights: dict[str, np.ndarray] = {}
-    results: dict[str, list[Unfolded]] = {}
-    for name, method in samples.block.methods.items():
-        paths = [path for _, path in sorted(by_method[name].items())]
-        if method.type == "omnifold":
-            weights[name] = np.stack([_read_weights(path, samples, method.iterations) for path in paths])
-            results[name] = [_from_weights(samples, weights[name], i) for i in range(len(samples.edges))]
-        else:
-            results[name] = [
-                _read_spectra(paths, *pair) for pair in zip(samples.block.observables, samples.edges, strict=True)
-            ]
-    return weights, [_spectra(samples, i, {m: of[i] for m, of in results.items()}) for i in range(len(samples.edges))]
+        with open_h5(path, UNFOLDED) as file:
+            if file.attrs["method"] == method:
+                given[str(file.attrs["variation"]), int(file.attrs["seed"])] = path
+    found = {}
+    for _, variation, seed in runs(block, method):
+        if nominal and variation.kind != "nominal":
+            continue
+        found[variation.name, seed] = given.get((variation.name, seed))
+        if found[variation.name, seed] is None:
+            msg = f"unfolding: no result of {method} ({variation.name}, seed {seed}) was given"
+            raise HepgenError(f"{msg}; run `hepgen unfolding unfold` first")
+    return found
 
 
-def _read_weights(path: Path, samples: Samples, iterations: int) -> np.ndarray:
-    with open_h5(path, KIND) as file:
-        weights, normalisation = file["weights"][:], file.attrs["normalisation"]
-    if weights.shape != (iterations, len(samples.simulation.weights)):
+def read_weights(path: Path, events: int) -> np.ndarray:
+    """Event weights of an unfolding of so many simulated events, shape (K, n).
+
+    Raises:
+        HepgenError: if it was made from other samples.
+    """
+    with open_h5(path, UNFOLDED) as file:
+        weights = file["weights"][:].astype(np.float64)
+    if weights.shape[1] != events:
         msg = f"{path}: its weights do not belong to this simulation or these settings; unfold again"
         raise HepgenError(msg)
-    return weights * normalisation
+    return weights
 
 
-def _read_spectra(paths: Sequence[Path], name: str, edges: np.ndarray) -> Unfolded:
-    inner = slice(1, -1)
-    parts = []
-    for path in paths:
-        with open_h5(path, KIND) as file:
-            if name not in file or not np.array_equal(file[name]["edges"], edges):
-                msg = f"{path}: {name} was unfolded in other bins or not at all; unfold again"
-                raise HepgenError(msg)
-            group = file[name]
-            variances = np.diagonal(group["covariance"][:], axis1=1, axis2=2)
-            parts.append([group["unfolded"][:, inner], variances[:, inner], group["refolded"][:, inner]])
-    return Unfolded(*(np.stack(part) for part in zip(*parts, strict=True)))
+class _Combiner:
+    """Gathers the spectra of one method, variation by variation."""
+
+    def __init__(self, problem: Problem, others: dict[str, Pairs], spectra: Sequence[Spectrum]) -> None:
+        self.problem, self.others, self.spectra = problem, others, spectra
+        self.values: list[dict[str, np.ndarray]] = [{} for _ in spectra]
+        self.refolded: list[dict[str, np.ndarray]] = [{} for _ in spectra]
+        self.targets: list[dict[str, np.ndarray]] = [{} for _ in spectra]
+        self.variances: list[np.ndarray] = [np.empty(0)] * len(spectra)
+
+    def add(self, variation: Variation, paths: Sequence[Path]) -> None:
+        """The results of all seeds of a variation."""
+        learnt = self.others[variation.sample] if variation.kind == "systematic" else self.problem.simulation
+        parts = [self._of_file(variation, path, learnt) for path in paths]
+        for number, spectrum in enumerate(self.spectra):
+            values, refolded, variances = (np.stack(part) for part in zip(*(p[number] for p in parts), strict=True))
+            self.values[number][variation.name], self.refolded[number][variation.name] = values, refolded
+            if variation.kind == "nominal":
+                self.variances[number] = variances
+            target = self._target(variation, paths[0], spectrum)
+            if target is not None:
+                self.targets[number][variation.name] = target
+
+    def _of_file(self, variation: Variation, path: Path, learnt: Pairs) -> list[tuple[np.ndarray, ...]]:
+        with open_h5(path, UNFOLDED) as file:
+            if "weights" not in file:
+                return [_read_spectrum(file, spectrum) for spectrum in self.spectra]
+        weights = read_weights(path, len(learnt.weights))
+        measured = self.problem.data.weights
+        spread = np.square(measured).sum() / measured.sum()
+        return [_weighted(spectrum, learnt, weights, spread) for spectrum in self.spectra]
+
+    def _target(self, variation: Variation, path: Path, spectrum: Spectrum) -> np.ndarray | None:
+        if variation.kind == "alternative":
+            pairs = self.others[variation.sample]
+            return spectrum.count(pairs.truth, _in_yield(pairs, self.problem.signal).true_weights, "truth").values
+        with open_h5(path, UNFOLDED) as file:
+            weights = file["target"][:].astype(np.float64) if "target" in file else None
+        return None if weights is None else spectrum.count(self.problem.simulation.truth, weights, "truth").values
+
+    def finish(self, method: str) -> list[Binned]:
+        """Every spectrum, with the data and the simulation as they are."""
+        problem = self.problem
+        simulation = _in_yield(problem.simulation, problem.signal)
+        found = []
+        for number, spectrum in enumerate(self.spectra):
+            data, background = (spectrum.count(x.values, x.weights, "reco") for x in (problem.data, problem.background))
+            found.append(
+                Binned(
+                    method,
+                    spectrum,
+                    self.values[number],
+                    self.refolded[number],
+                    self.targets[number],
+                    self.variances[number],
+                    Counts(data.values - background.values, data.variances + background.variances),
+                    spectrum.count(simulation.truth, simulation.true_weights, "truth"),
+                    spectrum.count(simulation.reco, simulation.seen_weights, "reco"),
+                )
+            )
+        return found
 
 
-def _from_weights(samples: Samples, weights: np.ndarray, index: int) -> Unfolded:
-    """Spectra of the reweighted simulation.
+def _in_yield(pairs: Pairs, signal: float) -> Pairs:
+    """Simulated events in the data's yield."""
+    return pairs._replace(weights=pairs.weights * (signal / pairs.seen_weights.sum()))
 
-    The variance is that of the weighted simulation, plus the data's as if the detector were perfect, which is
-    the least that they can contribute: the networks are not trained anew on resampled data.
+
+def _read_spectrum(file: h5py.File, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values, refolded values and variances of binned unfolding, each (K, cells)."""
+    shapes = spectrum.size("truth"), spectrum.size("reco")
+    group = file.get(spectrum.name, {})
+    if not group or (group["unfolded"].shape[1], group["refolded"].shape[1]) != shapes:
+        msg = f"{file.filename}: {spectrum.name} was unfolded in other bins or not at all; unfold again"
+        raise HepgenError(msg)
+    true, seen = spectrum.inner("truth"), spectrum.inner("reco")
+    values = group["unfolded"][:, true]
+    variances = np.diagonal(group["covariance"][:], axis1=1, axis2=2)[:, true] if "covariance" in group else values
+    return values, group["refolded"][:, seen], variances
+
+
+def _weighted(
+    spectrum: Spectrum, pairs: Pairs, weights: np.ndarray, spread: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same of the reweighted simulation; `spread` is what the data's weights add to each event's variance."""
+    true, seen = weights * pairs.pass_truth, weights * pairs.pass_reco
+    causes, effects = spectrum.cells(pairs.truth, "truth"), spectrum.cells(pairs.reco, "reco")
+
+    def bins(cells: np.ndarray, rows: np.ndarray, at: str) -> np.ndarray:
+        return np.array([np.bincount(cells, w, spectrum.size(at)) for w in rows])[:, spectrum.inner(at)]
+
+    values = bins(causes, true, "truth")
+    return values, bins(effects, seen, "reco"), bins(causes, true**2, "truth") + spread * values
+
+
+def _write(group: h5py.Group, binned: Binned) -> None:
+    spectrum = binned.spectrum
+    group.attrs["observables"] = list(spectrum.observables)
+    group.attrs["columns"] = list(spectrum.columns)
+    for at in ("truth", "reco"):
+        for name, edges in zip(spectrum.observables, spectrum.edges(at), strict=True):
+            group.create_dataset(f"edges/{at}/{name}", data=edges, track_times=False)
+    for part in ("values", "refolded", "targets"):
+        for name, values in getattr(binned, part).items():
+            group.create_dataset(f"{part}/{name}", data=values, track_times=False)
+    for part in ("measured", "prior", "folded"):
+        group.create_dataset(part, data=np.stack(getattr(binned, part)), track_times=False)
+    group.create_dataset("variances", data=binned.variances, track_times=False)
+
+
+def read_binned(path: Path) -> list[Binned]:
+    """The spectra that `combine` wrote.
+
+    Raises:
+        HepgenError: if the file is damaged or of another kind.
     """
-    truth, reco = samples.bins[index][:2]
-    bins, simulation = len(samples.edges[index]) + 1, samples.simulation
-    values, squares, refolded = (
-        np.array([[np.bincount(b, passed * w**power, bins)[1:-1] for w in of_seed] for of_seed in weights])
-        for b, passed, power in (
-            (truth, simulation.pass_truth, 1),
-            (truth, simulation.pass_truth, 2),
-            (reco, simulation.pass_reco, 1),
-        )
+    with open_h5(path, KIND) as file:
+        return [_read(str(file.attrs["method"]), group) for group in file.values()]
+
+
+def _read(method: str, group: h5py.Group) -> Binned:
+    observables = tuple(map(str, group.attrs["observables"]))
+    edges = {at: tuple(group["edges"][at][name][:] for name in observables) for at in ("truth", "reco")}
+    spectrum = Spectrum(
+        group.name.strip("/"), observables, tuple(map(int, group.attrs["columns"])), edges["truth"], edges["reco"]
     )
-    measured = samples.data.seen_weights
-    return Unfolded(values, squares + values * (np.square(measured).sum() / measured.sum()), refolded)
-
-
-def _spectra(samples: Samples, index: int, methods: dict[str, Unfolded]) -> Spectra:
-    def inner(values: np.ndarray, weights: np.ndarray) -> Counts:
-        return Counts(*(part[1:-1] for part in count(values[:, index], samples.edges[index], weights)))
-
-    simulation, data = samples.simulation, samples.data
-    return Spectra(
-        samples.block.observables[index],
-        samples.edges[index],
-        inner(data.truth, data.true_weights),
-        inner(data.reco, data.seen_weights),
-        inner(simulation.truth, simulation.true_weights),
-        inner(simulation.reco, simulation.seen_weights),
-        methods,
-    )
+    maps = ({name: item[:] for name, item in group.get(part, {}).items()} for part in ("values", "refolded", "targets"))
+    counts = (Counts(*group[part][:]) for part in ("measured", "prior", "folded"))
+    return Binned(method, spectrum, *maps, group["variances"][:], *counts)

@@ -12,6 +12,7 @@ from hepgen import datasets, inputs, plan
 from hepgen.errors import HepgenError
 from hepgen.samples import FileSample
 from hepgen.storage import atomic
+from hepgen.unfolding import variations
 
 try:
     CONFIG = hepgen.config.parse(config)
@@ -169,10 +170,37 @@ def timings(*samples):
 
 
 def unfolding_samples():
-    """The simulation and the data."""
-    return (
-        [CONFIG.unfolding.simulation, CONFIG.unfolding.data] if CONFIG.unfolding else []
-    )
+    """The simulation, the data and what else unfolding reads."""
+    block = CONFIG.unfolding
+    if not block:
+        return []
+    return [block.simulation, block.data, *block.background, *block.systematics]
+
+
+def unfolding_tables(wildcards):
+    """What one unfolding reads: another simulation only where it is that one's turn."""
+    block = CONFIG.unfolding
+    variation = variations.find(block, wildcards.model, wildcards.variation)
+    others = [variation.sample] if variation.sample else []
+    return tables(block.simulation, block.data, *block.background, *others)
+
+
+def unfoldings(wildcards):
+    """All unfoldings of a method."""
+    return _unfolded(variations.runs(CONFIG.unfolding, wildcards.model))
+
+
+def measurements():
+    """The unfoldings of the data as they are, of all methods and seeds."""
+    runs = variations.runs(CONFIG.unfolding) if CONFIG.unfolding else []
+    return _unfolded(run for run in runs if run.variation.kind == "nominal")
+
+
+def _unfolded(runs):
+    return [
+        f"{OUT}/unfolding/results/{run.method}/{run.variation.name}/{run.seed}.h5"
+        for run in runs
+    ]
 
 
 def figure_names(name):

@@ -1,15 +1,16 @@
 # Unfold the data with one method and one seed; no truth of the data is read.
 rule unfolding_unfold:
     input:
-        tables(*unfolding_samples()),
+        unfolding_tables,
     output:
-        f"{OUT}/unfolding/results/{{model}}/{{seed}}.h5",
+        f"{OUT}/unfolding/results/{{model}}/{{variation}}/{{seed}}.h5",
     log:
-        f"{OUT}/logs/unfolding_unfold/{{model}}/{{seed}}.log",
+        f"{OUT}/logs/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.log",
     benchmark:
-        f"{OUT}/benchmarks/unfolding_unfold/{{model}}/{{seed}}.tsv"
+        f"{OUT}/benchmarks/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("unfolding", "methods")),
+        variation=r"[\w-]+",
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -20,15 +21,42 @@ rule unfolding_unfold:
         card=card("unfolding_unfold", "model"),
         code=code("unfolding_unfold", "model"),
     shell:
-        "hepgen unfolding unfold {params.config:q} {wildcards.model:q} {wildcards.seed:q}"
+        "hepgen unfolding unfold {params.config:q} {wildcards.model:q} {wildcards.variation:q} {wildcards.seed:q}"
         " {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+# Bin all that one method unfolded: the measurement, its replicas, the tests and toys.
+rule unfolding_combine:
+    input:
+        tables=tables(*unfolding_samples()),
+        results=unfoldings,
+    output:
+        f"{OUT}/unfolding/measured/{{model}}.h5",
+    log:
+        f"{OUT}/logs/unfolding_combine/{{model}}.log",
+    wildcard_constraints:
+        model=any_of(names_in("unfolding", "methods")),
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+    params:
+        config=FROZEN,
+        card=card("unfolding_combine"),
+        code=code("unfolding_combine"),
+    shell:
+        "hepgen unfolding combine {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Score the unfolded results with the truth of the data, beside the prior and no unfolding at all.
 rule unfolding_evaluate:
     input:
         tables=tables(*unfolding_samples()),
-        results=trainings("unfolding", "methods", "results/{model}/{seed}.h5"),
+        measured=expand(
+            f"{OUT}/unfolding/measured/{{model}}.h5",
+            model=names_in("unfolding", "methods"),
+        ),
+        results=measurements(),
     output:
         metrics=f"{OUT}/unfolding/metrics.json",
         figures=figures("unfolding", form="json"),
