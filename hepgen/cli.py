@@ -211,6 +211,32 @@ def unfolding_unfold(
     unfold(_load(config, "unfolding"), method, variation, seed, _tables(files), output, device)
 
 
+@unfolding.command("learn")
+def unfolding_learn(
+    config: ConfigFile, method: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
+) -> None:
+    """Train the flows that the posterior of an event's truth is drawn from, with one seed, from tables."""
+    from hepgen.unfolding.posterior import learn_posterior
+
+    learn_posterior(_load(config, "unfolding"), method, seed, _tables(files), output, device)
+
+
+@unfolding.command("posterior")
+def unfolding_posterior(
+    model: ModelFile,
+    files: Files,
+    output: Output,
+    candidates: Annotated[int, typer.Option(min=1, help="Weighted truths for each event.")] = 8,
+    seed: Annotated[int, typer.Option(help="Another one draws others.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Draw weighted truths for the measured events of one sample's tables."""
+    from hepgen.unfolding.posterior import draw_posterior
+
+    effective = draw_posterior(model, _tables(files), output, candidates=candidates, seed=seed, device=device)
+    print(f"{output}: {candidates} truths for each event, worth {effective:.1f} independent ones on average")
+
+
 @unfolding.command("combine")
 def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Bin all unfoldings of one method, from tables and results."""
@@ -226,6 +252,52 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
 
     settings, kinds = _load(config, "unfolding"), ("measured", "unfolded")
     evaluate(settings, _tables(files), *(_of_kind(files, kind) for kind in kinds), output)
+
+
+@unfolding.command("verdict")
+def unfolding_verdict(config: ConfigFile, files: Files, output: Folder) -> None:
+    """Test all methods, from measured spectra and results: pass, fail or not applicable."""
+    from hepgen.unfolding.verdict import verdict
+
+    settings, kinds = _load(config, "unfolding"), ("measured", "unfolded")
+    verdict(settings, *(_of_kind(files, kind) for kind in kinds), output)
+
+
+@unfolding.command("bundle")
+def unfolding_bundle(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
+    """Write the simulated events with one method's weights, from tables, measured spectra and results."""
+    from hepgen.unfolding.bundle import write_bundle
+
+    settings, kinds = _load(config, "unfolding"), ("measured", "unfolded")
+    given = [_of_kind(files, kind) for kind in kinds]
+    print(f"{output}: {write_bundle(settings, method, _tables(files), *given, output)} events")
+
+
+@unfolding.command("histogram")
+def unfolding_histogram(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Events with weights, in HDF5.")],
+    observable: Annotated[
+        list[str], typer.Option(metavar="EXPRESSION", help="Of the events' columns; a second one makes a plane.")
+    ],
+    edges: Annotated[list[str], typer.Option(metavar="EDGES", help="Bin edges, such as 0,10,20.5; one for each.")],
+    normalised: Annotated[bool, typer.Option("--normalised", help="Unit area within the bins.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="A .json file, with covariances, or .csv.")
+    ] = None,
+) -> None:
+    """Print the unfolded histogram of any observable, with its uncertainties by source."""
+    from hepgen.unfolding.histogram import deliver
+
+    deliver(bundle, observable, edges, output, normalised=normalised)
+
+
+@unfolding.command("hepdata")
+def unfolding_hepdata(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
+    """Write one method's spectra with their covariances as a submission to HEPData, from measured spectra."""
+    from hepgen.unfolding.hepdata import write_submission
+
+    tables = write_submission(_load(config, "unfolding"), method, _of_kind(files, "measured"), output)
+    print(f"{output}: {tables} tables")
 
 
 @integration.command("sample")

@@ -410,8 +410,10 @@ class Config(Strict):
         return self.jets[entry.jets]
 
     def columns_of(self, sample: str, level: Literal["reco", "truth"] = "reco") -> list[str]:
-        """The observables of a sample's table, at detector or at particle level."""
+        """The observables of a sample's table, at detector or at particle level, which not every sample has."""
         entry = look_up("sample", sample, self.samples)
+        if level == "truth" and not entry.has_truth:
+            return []
         return entry.columns_for(self.jets[entry.jets].number if entry.jets else 0, level)
 
 
@@ -685,6 +687,10 @@ def _check_unfolding(config: Config, block: Unfolding) -> None:
         raise HepgenError(f"{msg}; each has one part to play")
     _check_observables(config, "unfolding.observables", block.observables, samples)
     for sample in (block.simulation, *block.systematics):
+        if not config.samples[sample].has_truth:
+            key = "simulation" if sample == block.simulation else "systematics"
+            msg = f"unfolding.{key}: sample {sample!r} has no particle level, so that nothing is learnt of the detector"
+            raise HepgenError(f"{msg}; name a sample that has both levels")
         known = config.columns_of(sample, "truth")
         for name in block.observables:
             _known("unfolding.observables", f"observable of the truth of sample {sample!r}", name, known)
@@ -707,18 +713,21 @@ def _check_unfolding(config: Config, block: Unfolding) -> None:
 
 
 def _check_method(config: Config, where: str, method: UnfoldingMethod, samples: Sequence[str]) -> None:
-    changed = method.model_fields_set & {"inputs", "model", "settings", "training"}
-    if method.type == "ibu" and changed:
-        msg = f"{where}.{min(changed)}: iterative Bayesian unfolding has no network; leave it out"
-        raise HepgenError(msg)
+    for key in ("inputs", "model", "settings", "training"):
+        if method.type == "ibu" and getattr(method, key) != UnfoldingMethod.model_fields[key].default:
+            msg = f"{where}.{key}: iterative Bayesian unfolding has no network; leave it out"
+            raise HepgenError(msg)
     if method.type != "omnifold" and method.inputs != "observables":
         msg = f"{where}.inputs: {method.type} sees observables only; take omnifold, or leave it out"
         raise HepgenError(msg)
     if method.type == "omnifold":
-        _check_model(where, method.model or "mlp", method.settings, CLASSIFIERS)
-        sees = CLASSIFIERS.offers(method.model or "mlp", f"sees_{method.inputs}")
-        if sees is False:
-            msg = f"{where}.inputs: {method.model or 'mlp'} does not see {method.inputs}; take another model"
+        model = method.model or "mlp"
+        _check_model(where, model, method.settings, CLASSIFIERS)
+        if CLASSIFIERS.offers(model, f"sees_{method.inputs}") is False:
+            msg = f"{where}.inputs: {model} is not made for {method.inputs}; take another model, or other inputs"
+            raise HepgenError(msg)
+        if method.training != Training() and CLASSIFIERS.offers(model, "loss") is False:
+            msg = f"{where}.training: {model} is not trained in epochs; its settings are all that it takes"
             raise HepgenError(msg)
         for sample in samples if method.inputs == "constituents" else ():
             if config.samples[sample].is_table or config.samples[sample].has_jets:

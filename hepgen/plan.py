@@ -93,8 +93,14 @@ def _method(config: Config, name: str) -> dict[str, Any]:
     entry = look_up("entry of unfolding.methods", name, config.unfolding.methods)
     unseen = {"replicas", "toys", "tests", "studied", "systematics"}
     unseen |= set() if entry.type == "ibu" else {"bins", "binning", "planes"}
-    unseen |= set() if any(m.inputs == "constituents" for m in config.unfolding.methods.values()) else {"constituents"}
+    unseen |= set() if entry.inputs == "constituents" else {"constituents"}
     return {"method": entry, **_pick(config, "unfolding", without=unseen)}
+
+
+def _published(config: Config) -> dict[str, Any]:
+    """What is said of a result: how it was made, and of which events."""
+    entry = config.samples[config.unfolding.simulation]
+    return {"sample": entry, "jets": config.jets.get(entry.jets), **_pick(config, "unfolding")}
 
 
 def _integrator(config: Config, name: str) -> dict[str, Any]:
@@ -126,8 +132,12 @@ _CARDS = {
     "generation_sample": lambda c, _: {"events": c.generation.events},
     "generation_evaluate": lambda c, _: _pick(c, "generation"),
     "unfolding_unfold": _method,
+    "unfolding_posterior": _method,
     "unfolding_combine": lambda c, _: _pick(c, "unfolding"),
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
+    "unfolding_verdict": lambda c, _: _pick(c, "unfolding"),
+    "unfolding_bundle": lambda c, n: {**_published(c), "method": c.unfolding.methods[n]},
+    "unfolding_hepdata": lambda c, n: {"title": c.title, **_published(c), "method": c.unfolding.methods[n]},
     "integration_sample": _integrator,
     "integration_evaluate": lambda c, _: _pick(c, "integration"),
     "overview": lambda c, _: {"samples": {name: c.columns_of(name) for name in c.samples}},
@@ -159,7 +169,7 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append(TAGGERS.target(config.tagging.entries[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
         modules += generator_modules(config.generation.models[name])
-    elif stage == "unfolding_unfold" and config.unfolding.methods[name].type != "ibu":
+    elif stage in ("unfolding_unfold", "unfolding_posterior") and config.unfolding.methods[name].type != "ibu":
         method = config.unfolding.methods[name]
         known, default = (CLASSIFIERS, "mlp") if method.type == "omnifold" else (GENERATORS, "rqs_flow")
         modules.append(known.target(method.model or default)[0])

@@ -22,6 +22,7 @@ from hepgen.registry import unknown_name
 from hepgen.sources import SOURCES
 
 __all__ = [
+    "EVENT_COLUMNS",
     "SAMPLES",
     "TAGS",
     "ArraysSample",
@@ -66,6 +67,10 @@ def _expression(value: Any) -> Any:
 def _number(value: Any) -> str:
     return "several" if isinstance(value, list) else "one"
 
+
+# Names that fields of jets and columns of events have already.
+JET_FIELDS = ("pt", "eta", "phi", "mass", "truth_index")
+EVENT_COLUMNS = ("label", "weight", "pass_reco", "pass_truth")
 
 Item = TypeVar("Item")
 OneOrSeveral = Annotated[
@@ -117,12 +122,17 @@ class Entry(Strict):
         """Whether the table has a row for each jet, rather than for each event."""
         return False
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether the source gives a particle level too."""
+        return False
+
     def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         """The observables of the sample's table.
 
         Args:
             number: How many leading jets the sample's jet definition asks for; 0 without one.
-            level: Detector or particle level.
+            level: Detector level, or the particle level of a sample that has one.
         """
         return column_names(number)
 
@@ -143,6 +153,10 @@ class PythiaSample(Entry):
     events: PositiveInt = Field(description="events that pass the process's selection")
     jets: Name = Field(description="an entry of the jets block")
     settings: list[str] = Field([], description="further Pythia settings, e.g. 'Tune:pp = 14'")
+
+    @property
+    def has_truth(self) -> bool:
+        return self.process == "zjet"
 
 
 class LhcoSample(FileSample):
@@ -176,6 +190,9 @@ class ArraysSample(FileSample):
     columns: dict[Name, ColumnOrName] = Field(
         min_length=1, description="observable name: column index, column name or both with a scale"
     )
+    truth: dict[Name, ColumnOrName] = Field(
+        {}, description="the same at particle level; `columns` may hold pass_reco and pass_truth, where a row exists"
+    )
     label: Label | None = Field(None, description="label of all events, for a table without a label column")
     cut: Formula | None = Field(
         None, description="which events to use at all: a condition on `columns`, and on `row`, counted from 0 in a file"
@@ -195,12 +212,26 @@ class ArraysSample(FileSample):
             raise ValueError(f"cut: {unknown_name('column', name, known)}")
         return self
 
+    @validator(mode="after")
+    def _levels(self) -> "ArraysSample":
+        if taken := [name for name in EVENT_COLUMNS if name in self.truth]:
+            msg = f"truth: {taken[0]} is no observable; it belongs in `columns`"
+            raise ValueError(msg)
+        if "pass_truth" in self.columns and not self.truth:
+            msg = "pass_truth says which rows exist at particle level, which is given by `truth`; add it"
+            raise ValueError(msg)
+        return self
+
     @property
     def is_table(self) -> bool:
         return True
 
+    @property
+    def has_truth(self) -> bool:
+        return bool(self.truth)
+
     def columns_for(self, number: int, level: Level = "reco") -> list[str]:
-        return list(self.columns)
+        return list(self.columns if level == "reco" else self.truth)
 
 
 class Momenta(Strict):
@@ -257,11 +288,6 @@ class Match(Strict):
         return self
 
 
-# Names that fields of jets and columns of events have already.
-JET_FIELDS = ("pt", "eta", "phi", "mass", "truth_index")
-EVENT_COLUMNS = ("label", "weight", "pass_reco", "pass_truth")
-
-
 def _kinds(level: "LevelOfTruth | RootSample") -> list[str]:
     """What of a level is read, beside observables."""
     return [name for name in ("particles", "jet_collection") if getattr(level, name) is not None]
@@ -301,6 +327,10 @@ class RootSample(FileSample):
     @property
     def has_jets(self) -> bool:
         return self.jet_collection is not None
+
+    @property
+    def has_truth(self) -> bool:
+        return self.truth is not None
 
     def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         own = list(self.observables) if level == "reco" or self.is_table else []
@@ -385,6 +415,10 @@ class EnergyflowSample(FileSample):
     def is_table(self) -> bool:
         return self.data == "zjets_delphes"
 
+    @property
+    def has_truth(self) -> bool:
+        return self.is_table
+
     def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         jet = ("pt", "eta", "phi", "mass", "multiplicity", "width", "tau21", "msd", "ln_rho", "zg")
         return [f"{name}_j1" for name in jet] if self.is_table else column_names(number)
@@ -438,6 +472,9 @@ class PluginSample(Entry):
     settings: dict[str, Any] = Field({}, description="keyword arguments of the source")
     jets: Name | None = Field(None, description="an entry of the jets block, if the source yields events")
     observables: list[Name] = Field([], description="the columns of the tables, if it yields tables")
+    truth: bool = Field(
+        False, description="whether it yields a particle level too, so that unfolding can learn from it"
+    )
 
     @validator(mode="before")
     @classmethod
@@ -450,6 +487,10 @@ class PluginSample(Entry):
     @property
     def is_table(self) -> bool:
         return self.jets is None
+
+    @property
+    def has_truth(self) -> bool:
+        return self.truth
 
     def columns_for(self, number: int, level: Level = "reco") -> list[str]:
         return list(self.observables) if self.is_table else column_names(number)

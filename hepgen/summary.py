@@ -11,7 +11,7 @@ from scipy.stats import binom
 from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.inputs import expand, is_remote
-from hepgen.metrics.record import Metric, read_metrics, write_metrics
+from hepgen.metrics.record import Check, Metric, read_checks, read_metrics, write_metrics
 from hepgen.provenance import versions
 from hepgen.samples import FileSample, Sample
 from hepgen.storage import atomic, describe_h5
@@ -40,7 +40,11 @@ HEADLINE = {
         ("events_per_second", "events per second"),
         ("speed_up", "times faster than the simulation"),
     ],
-    "unfolding": [("triangular_mean", "triangular discriminator × 10³, mean over observables")],
+    "unfolding": [
+        ("triangular_mean", "triangular discriminator × 10³, mean over observables"),
+        ("iteration", "reported iteration"),
+        ("uncertainty/total", "relative uncertainty, mean over bins and observables"),
+    ],
     "integration": [
         ("integral", "cross section [pb] (quadrature)"),
         ("relative_variance", "relative variance of an evaluation"),
@@ -54,6 +58,8 @@ STYLE = (
     "th,td{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:left}"
     "td:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}"
 )
+VERDICTS = "verdict.json"
+TEST_COLUMNS = ("method", "test", "what was done, or why nothing was", "verdict", "statistic", "limit", "p-value")
 COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor", "p-value", "events", "trainings")
 
 
@@ -79,7 +85,7 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
 
     Args:
         config: The configuration of the run.
-        files: The metrics of each analysis (JSON) and the observables of each sample (HDF5).
+        files: The metrics of each analysis, the verdicts of tests (JSON) and the observables of each sample (HDF5).
         output: The folder of the run's products.
 
     Raises:
@@ -91,12 +97,16 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
             chunks[describe_h5(file)[1]].append(file)
     tables = {name: read_tables(paths, unseen=True) for name, paths in chunks.items()}
     metrics = [metric for name, table in tables.items() for metric in _sample_metrics(name, table)]
+    checks = [check for file in files if file.name == VERDICTS for check in read_checks(file)]
     for file in files:
-        if file.suffix == ".json":
+        if file.suffix == ".json" and file.name != VERDICTS:
             metrics += read_metrics(file)
     for analysis in dict.fromkeys(metric.analysis for metric in metrics):
-        _write(output / "tables" / f"{analysis}.html", _html(m for m in metrics if m.analysis == analysis))
-    _write(output / "summary.rst", _front_page(config, metrics))
+        rows = [_row(metric) for metric in metrics if metric.analysis == analysis]
+        _write(output / "tables" / f"{analysis}.html", _html("figures of merit", COLUMNS, rows))
+    if checks:
+        _write(output / "tables/tests.html", _html("tests", TEST_COLUMNS, map(_test_row, checks)))
+    _write(output / "summary.rst", _front_page(config, metrics, checks))
     write_metrics(output / "metrics.json", metrics)
 
 
@@ -119,13 +129,13 @@ def _sample_metrics(name: str, table: Table) -> list[Metric]:
     return records
 
 
-def _html(metrics: Iterable[Metric]) -> str:
-    """The metrics as a table on a page of its own."""
-    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
-    rows = ("".join(f"<td>{escape(cell)}</td>" for cell in _row(metric)) for metric in metrics)
-    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+def _html(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table on a page of its own."""
+    head = "".join(f"<th>{column}</th>" for column in columns)
+    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+    body = "\n".join(f"<tr>{row}</tr>" for row in cells)
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>figures of merit</title><style>{STYLE}</style>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
         f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></html>\n"
     )
 
@@ -136,13 +146,19 @@ def _row(metric: Metric) -> tuple[str, ...]:
     return (metric.sample, metric.model, metric.metric, *numbers, f"{metric.n:,}", str(metric.seeds))
 
 
+def _test_row(check: Check) -> tuple[str, ...]:
+    statistic = _number(check.statistic) + (f" ± {_number(check.error)}" if check.error is not None else "")
+    numbers = (statistic, _number(check.limit), _number(check.p_value))
+    return (check.method, check.test, check.text, check.verdict, *numbers)
+
+
 def _number(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _front_page(config: Config, metrics: list[Metric]) -> str:
+def _front_page(config: Config, metrics: list[Metric], checks: list[Check]) -> str:
     """The front page in reStructuredText: what was run, on what, by which versions, with what result."""
     events = {metric.sample: metric.n for metric in metrics if metric.metric == "events"}
     samples = [(name, _origin(config.samples[name]), f"{n:,}") for name, n in events.items()]
@@ -157,6 +173,8 @@ def _front_page(config: Config, metrics: list[Metric]) -> str:
         if rows:
             heading = ("model", *(title for _, title in columns))
             parts += [_heading(analysis.capitalize(), "-"), _list_table(heading, rows)]
+    if checks:
+        parts += [_heading("Tests of the unfolding", "-"), _list_table(*_tested(checks))]
     if samples:
         parts += [_heading("Samples", "-"), _list_table(("sample", "source", "events"), samples)]
     parts += [_heading("Versions", "-"), _list_table(("package", "version"), list(versions().items()))]
@@ -187,6 +205,15 @@ def _headline(metrics: list[Metric], names: list[str]) -> list[tuple[str, ...]]:
     found = {(metric.model, metric.metric): metric for metric in metrics}
     models = {metric.model: None for metric in metrics if metric.metric in names}
     return [(model, *(_cell(found.get((model, name))) for name in names)) for model in models]
+
+
+def _tested(checks: list[Check]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heading and rows of the tests: one row for each test, the verdicts of all methods side by side."""
+    verdicts = {(check.test, check.method): check.verdict for check in checks}
+    methods, tests = (dict.fromkeys(getattr(check, key) for check in checks) for key in ("method", "test"))
+    shown = {"pass": "pass", "fail": "**fail**"}
+    rows = [(test, *(shown.get(verdicts.get((test, method)), "–") for method in methods)) for test in tests]
+    return ("test", *methods), rows
 
 
 def _cell(metric: Metric | None) -> str:

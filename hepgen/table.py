@@ -100,9 +100,11 @@ class Table:
         """
         weights = self.columns.get("weight", np.ones(len(self))).astype(np.float64)
         bad = weights[~(np.isfinite(weights) & (weights >= 0))]
-        if len(bad) or not weights.any():
-            found = bad[0] if len(bad) else 0.0
-            msg = f"{where}: event weights must be finite, not negative and not all zero; found {found}"
+        if len(bad):
+            msg = f"{where}: column 'weight': {len(bad)} of {len(weights)} event weights are negative or not finite"
+            raise HepgenError(f"{msg}, e.g. {bad[0]}; mend the sample's weights, or leave such events out by its cut")
+        if not weights.any():
+            msg = f"{where}: column 'weight': all {len(weights)} event weights are zero"
             raise HepgenError(msg)
         return weights
 

@@ -49,7 +49,9 @@ def test_help_reads_like_a_table_of_contents():
     assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
     assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate", "split"]
     assert listed(hepgen("generation", "--help").stdout) == ["train", "sample", "evaluate"]
-    assert listed(hepgen("unfolding", "--help").stdout) == ["unfold", "evaluate"]
+    assert listed(hepgen("unfolding", "--help").stdout) == [
+        *("unfold", "learn", "posterior", "combine", "evaluate", "verdict", "bundle", "histogram", "hepdata"),
+    ]
     assert listed(hepgen("integration", "--help").stdout) == ["sample", "evaluate"]
 
 
@@ -109,4 +111,6 @@ def test_an_unknown_sample_is_one_error(config, tmp_path):
 
 
 def test_a_command_of_an_analysis_that_is_not_configured_is_one_error(config, tmp_path):
-    assert "has no 'unfolding' block" in failed(hepgen("unfolding", "unfold", config, "ibu", 1, config, "-o", tmp_path))
+    assert "has no 'unfolding' block" in failed(
+        hepgen("unfolding", "unfold", config, "ibu", "nominal", 1, config, "-o", tmp_path)
+    )

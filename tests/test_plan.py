@@ -16,7 +16,8 @@ STAGES = [
     ("ingest", "qcd"), ("observe", "qcd"),
     ("tagging_train", "pca"), ("tagging_train", "cnn_ae"), ("tagging_score", "pca"), ("tagging_evaluate", ""),
     ("generation_train", "rqs_flow"), ("generation_sample", "rqs_flow"), ("generation_evaluate", ""),
-    ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"), ("unfolding_evaluate", ""),
+    ("unfolding_unfold", "omnifold"), ("unfolding_unfold", "ibu"), ("unfolding_combine", "ibu"),
+    ("unfolding_evaluate", ""),
     ("plot", ""), ("summary", ""),
 ]  # fmt: skip
 
@@ -49,7 +50,11 @@ def changed(change):
         (lambda c: c["tagging"].update(seeds=[9]), set()),
         (lambda c: c["tagging"]["models"]["pca"].update(settings={}), {"tagging_train:pca", "tagging_score:pca"}),
         (lambda c: c["generation"].update(events=7), {"generation_sample:rqs_flow", "generation_evaluate"}),
-        (lambda c: c["unfolding"].update(bins=7), {"unfolding_unfold:ibu", "unfolding_evaluate"}),
+        (
+            lambda c: c["unfolding"].update(bins=7),
+            {"unfolding_unfold:ibu", "unfolding_combine:ibu", "unfolding_evaluate"},
+        ),
+        (lambda c: c["unfolding"].update(toys=3), {"unfolding_combine:ibu", "unfolding_evaluate"}),
         (lambda c: c.update(title="Another"), {"summary"}),
     ],
 )

@@ -99,7 +99,7 @@ def test_simulation_and_data_have_the_same_kind_of_rows():
     def check(data):
         return parse({"jets": {"two": {"number": 2}}, "samples": {"pairs": pairs, "data": data}, "unfolding": block})
 
-    with pytest.raises(HepgenError, match="a row for each jet, the other one for each event; give both `rows: jets`"):
+    with pytest.raises(HepgenError, match="a row for each jet, another one for each event; give all `rows: jets`"):
         check(jets)
     assert check({**jets, "rows": "jets"}).samples["data"].per_jet
 

@@ -3,7 +3,7 @@ import pytest
 
 from hepgen.config import parse
 from hepgen.errors import HepgenError
-from hepgen.metrics.record import Metric, read_metrics, write_metrics
+from hepgen.metrics.record import Check, Metric, read_metrics, write_checks, write_metrics
 from hepgen.provenance import stamp
 from hepgen.summary import summarize
 from hepgen.table import Table, write_table
@@ -42,6 +42,24 @@ def test_front_page_and_tables_show_value_interval_and_null(files, tmp_path):
     assert "torch" in page
     table = (tmp_path / "out/tables/tagging.html").read_text()
     assert "<td>0.7 – 0.8</td><td>0.5</td>" in table
+
+
+def test_tests_stand_side_by_side_on_the_front_page_and_in_a_table(files, tmp_path):
+    numbers = {"statistic": 0.5, "error": 0.02, "limit": 0.65, "p_value": 0.004}
+    checks = [
+        Check(method="ibu", test="coverage", verdict="fail", text="of <20> toys", **numbers),
+        Check(method="ibu", test="leakage", verdict="pass", text="again", statistic=0.0, limit=0.0),
+        Check(method="net", test="coverage", verdict="not applicable", text="no toys"),
+    ]
+    write_checks(tmp_path / "verdict.json", checks)
+    summarize(CONFIG, [*files, tmp_path / "verdict.json"], tmp_path / "out")
+    page = (tmp_path / "out/summary.rst").read_text().split("Tests of the unfolding")[1]
+    assert [line[7:] for line in page.splitlines() if line[5:7] == "- "][:9] == [
+        "test", "ibu", "net", "coverage", "**fail**", "–", "leakage", "pass", "–",
+    ]  # fmt: skip
+    table = (tmp_path / "out/tables/tests.html").read_text()
+    assert "<td>of &lt;20&gt; toys</td><td>fail</td><td>0.5 ± 0.02</td><td>0.65</td><td>0.004</td>" in table
+    assert "<td>no toys</td><td>not applicable</td><td></td><td></td><td></td>" in table
 
 
 def test_a_run_without_samples_has_no_table_of_them(files, tmp_path):

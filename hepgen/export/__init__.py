@@ -25,7 +25,7 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
     """Write products of one kind, joined in the order given, as one file; its ending says in which format.
 
     Args:
-        paths: Events, observables, generated events, scores or event weights of OmniFold.
+        paths: Events, observables, generated events, scores, event weights of an unfolding, or a bundle of these.
         output: File to write, whole or not at all; one that stands there is replaced.
         tree: Name of the tree, for ROOT only; ``events`` if left out.
         rntuple: Whether to write an RNTuple rather than a TTree, for ROOT only.
@@ -49,6 +49,9 @@ def export(paths: Sequence[str | Path], output: str | Path, *, tree: str | None 
     WRITERS.check_settings(output.suffix, settings)
     product = open_products(paths)
     refuse_inputs(output, product.paths)
+    if product.further and output.suffix != ".root":
+        msg = f"{product.where}: holds more than one table ({', '.join(product.further)}); export to .root, as trees"
+        raise HepgenError(msg)
     write = WRITERS.load(output.suffix)
     with atomic(output) as temporary:
         write(product, temporary, **settings)

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,11 +34,13 @@ class Content(NamedTuple):
         columns: One number a row: datasets, or what is sliced like them.
         lists: Groups that `Jagged` wrote.
         maker: The model or method whose rows these are; empty for events and observables.
+        further: Tables of other rows beside these, by name.
     """
 
     columns: dict[str, Any]
     lists: dict[str, h5py.Group]
     maker: str = ""
+    further: dict[str, "Content"] = {}
 
     @property
     def rows(self) -> int:
@@ -56,20 +58,19 @@ class Content(NamedTuple):
         return flat
 
 
-class _Weights:
-    """The event weights of one iteration, in the data's yield, sliced like a dataset."""
+class _Row:
+    """One row of a dataset of two dimensions, sliced like a dataset of one."""
 
     ndim = 1
 
-    def __init__(self, weights: h5py.Dataset, index: int, normalisation: np.float64) -> None:
-        self.weights, self.index, self.normalisation = weights, index, normalisation
-        self.dtype = weights.dtype
+    def __init__(self, dataset: h5py.Dataset, index: int) -> None:
+        self.dataset, self.index, self.dtype = dataset, index, dataset.dtype
 
     def __len__(self) -> int:
-        return self.weights.shape[1]
+        return self.dataset.shape[1]
 
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        return self.weights[self.index, rows] * self.normalisation
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self.dataset[self.index, part]
 
 
 def _events(file: h5py.File) -> Content:
@@ -103,12 +104,28 @@ def _unfolded(file: h5py.File) -> Content:
     if "weights" not in file:
         msg = (
             f"{file.filename}: {method!r} unfolds spectra and gives no event a weight, so there are no rows to export; "
-            "its spectra are in the figures' .json files"
+            "its spectra are what `hepgen unfolding hepdata` writes"
         )
         raise HepgenError(msg)
-    weights, normalisation = file["weights"], file.attrs["normalisation"]
-    columns = {f"weight_{i + 1}": _Weights(weights, i, normalisation) for i in range(len(weights))}
-    return _made(file, columns, method, file.attrs["seed"])
+    columns = {f"weight_{i + 1}": _Row(file["weights"], i) for i in range(len(file["weights"]))}
+    return _made(file, columns, f"{method}, {file.attrs['variation']}", file.attrs["seed"])
+
+
+def _bundle(file: h5py.File) -> Content:
+    about = json.loads(file.attrs["provenance"])["bundle"]
+    others = file.get("systematics", {})
+    further = {f"systematic_{name}": _weighted(group, about["seeds"]) for name, group in others.items()}
+    return _weighted(file["events"], about["seeds"])._replace(maker=about["method"], further=further)
+
+
+def _weighted(group: h5py.Group, seeds: Sequence[int]) -> Content:
+    """Events with their weights, replicas and seeds side by side."""
+    weights = {"weight": group["weight"]}
+    for name, rows in group["weights"].items():
+        prefix = f"weight_{name.replace('-', '_')}_seed"
+        weights |= {f"{prefix}_{seed}": _Row(rows, index) for index, seed in enumerate(seeds)}
+    _refuse_clashes(group.file.filename, [*group["columns"], *weights])
+    return Content(dict(group["columns"]) | weights, {})
 
 
 def _made(file: h5py.File, columns: dict[str, Any], maker: str, seed: int) -> Content:
@@ -124,6 +141,7 @@ KINDS: dict[str, Callable[[h5py.File], Content]] = {
     "generated": _generated,
     "scores": _scores,
     "unfolded": _unfolded,
+    "bundle": _bundle,
 }
 
 
@@ -140,6 +158,8 @@ class Product:
         arrays: Types and lengths of everything as flat arrays; see `Content.arrays`.
         provenance: What the product was made from, as JSON; a list of these where the files differ in it.
         maker: See `Content`.
+        part: Which of `Content.further` these rows are; empty for the product itself.
+        further: The other tables of the same file.
     """
 
     kind: str
@@ -150,6 +170,8 @@ class Product:
     arrays: dict[str, tuple[np.dtype, int]]
     provenance: str
     maker: str
+    part: str = ""
+    further: dict[str, "Product"] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -165,7 +187,7 @@ class Product:
         step = LISTS if self.lists else ROWS
         for path in self.paths:
             with readable(path, "HDF5"), open_h5(path, self.kind) as file:
-                content = KINDS[self.kind](file)
+                content = self._content(file)
                 for start in range(0, content.rows, step):
                     stop = start + step
                     batch: Batch = {name: content.columns[name][start:stop] for name in self.columns}
@@ -175,9 +197,13 @@ class Product:
         """One of `arrays`, piece by piece."""
         for path in self.paths:
             with readable(path, "HDF5"), open_h5(path, self.kind) as file:
-                values = KINDS[self.kind](file).arrays()[name]
+                values = self._content(file).arrays()[name]
                 for start in range(0, len(values), PIECE):
                     yield values[start : start + PIECE]
+
+    def _content(self, file: h5py.File) -> Content:
+        content = KINDS[self.kind](file)
+        return content.further[self.part] if self.part else content
 
 
 def open_products(paths: Sequence[str | Path]) -> Product:
@@ -192,6 +218,8 @@ def open_products(paths: Sequence[str | Path]) -> Product:
         msg = "no file to export was given"
         raise HepgenError(msg)
     first = found[0]
+    if len(found) == 1:
+        return first
     for other in found[1:]:
         _refuse_other(first, other)
     lengths = Counter[str]()
@@ -221,7 +249,10 @@ def _look_at(path: str) -> Product:
         if kind not in KINDS:
             msg = f"{path}: is {kind}, not a product that can be exported; these are: {', '.join(KINDS)}"
             raise HepgenError(msg)
-        return _describe(path, kind, KINDS[kind](file), str(file.attrs["provenance"]))
+        content, provenance = KINDS[kind](file), str(file.attrs["provenance"])
+        parts = {name: _describe(path, kind, part, provenance) for name, part in content.further.items()}
+        further = {name: replace(part, part=name) for name, part in parts.items()}
+        return replace(_describe(path, kind, content, provenance), further=further)
 
 
 def _describe(path: str, kind: str, content: Content, provenance: str) -> Product:
@@ -278,6 +309,9 @@ def _refuse_clashes(path: str, names: Iterable[str]) -> None:
 def _refuse_other(first: Product, other: Product) -> None:
     """Raise `HepgenError` unless the rows of one file may follow those of another."""
     here, there = other.paths[0], first.paths[0]
+    if other.kind == "bundle":
+        msg = f"{here}: every bundle stands for all of the data; export one at a time"
+        raise HepgenError(msg)
     if other.kind != first.kind:
         msg = f"{here}: holds {other.kind}, {there} holds {first.kind}; export one kind at a time"
         raise HepgenError(msg)

@@ -13,7 +13,7 @@ __all__ = ["write"]
 
 
 def write(product: Product, path: Path, *, tree: str = "events", rntuple: bool = False) -> None:
-    """Write a tree, and what it was made from as the string object ``provenance``.
+    """Write a tree, and what it was made from as the string object ``provenance``; further tables are further trees.
 
     The fields of a list ``particles`` are branches ``particles_pt``, ..., which a TTree counts by ``nparticles``.
 
@@ -26,16 +26,18 @@ def write(product: Product, path: Path, *, tree: str = "events", rntuple: bool =
     Raises:
         HepgenError: if the tree cannot have that name.
     """
-    if not re.fullmatch(r"[A-Za-z]\w*", tree, re.ASCII) or tree == "provenance":
-        msg = f"a tree cannot be named {tree!r}; use letters, digits and underscores, and not 'provenance'"
+    if not re.fullmatch(r"[A-Za-z]\w*", tree, re.ASCII) or tree in ("provenance", *product.further):
+        taken = ", ".join(["provenance", *product.further])
+        msg = f"a tree cannot be named {tree!r}; use letters, digits and underscores, and not {taken}"
         raise HepgenError(msg)
     # uproot would look for addresses and names of objects in a path.
     with path.open("w+b") as handle, uproot.recreate(handle) as file:
         file["provenance"] = product.provenance
-        types = _types(product, rntuple)
-        target = file.mkrntuple(tree, types) if rntuple else file.mktree(tree, types)
-        for batch in product.batches():
-            target.extend(_split(product, batch) if rntuple else batch)
+        for name, part in {tree: product, **product.further}.items():
+            types = _types(part, rntuple)
+            target = file.mkrntuple(name, types) if rntuple else file.mktree(name, types)
+            for batch in part.batches():
+                target.extend(_split(part, batch) if rntuple else batch)
 
 
 def _types(product: Product, rntuple: bool) -> dict[str, np.dtype | str]:

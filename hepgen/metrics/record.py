@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from hepgen.storage import read_json, write_json
 
-__all__ = ["Metric", "read_metrics", "write_metrics"]
+__all__ = ["Check", "Metric", "read_checks", "read_metrics", "write_checks", "write_metrics"]
 
 
 class Metric(BaseModel):
@@ -42,6 +43,32 @@ class Metric(BaseModel):
     seeds: int = 1
 
 
+class Check(BaseModel):
+    """A test with its verdict.
+
+    Attributes:
+        method: What was tested.
+        test: Name of the test.
+        verdict: What came out.
+        statistic: What was measured, where anything was.
+        error: Its standard error, where that is known.
+        limit: Where the verdict changes.
+        p_value: How likely a statistic as bad is without a fault, where that is known.
+        text: What was done, or why nothing was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    test: str
+    verdict: Literal["pass", "fail", "not applicable"]
+    statistic: float | None = None
+    error: float | None = None
+    limit: float | None = None
+    p_value: float | None = None
+    text: str
+
+
 def write_metrics(path: str | Path, metrics: Iterable[Metric]) -> None:
     """Write records as a JSON list."""
     write_json(path, [metric.model_dump() for metric in metrics])
@@ -50,3 +77,13 @@ def write_metrics(path: str | Path, metrics: Iterable[Metric]) -> None:
 def read_metrics(path: str | Path) -> list[Metric]:
     """Read the records of a metrics file."""
     return read_json(path, list[Metric])
+
+
+def write_checks(path: str | Path, checks: Iterable[Check]) -> None:
+    """Write tests as a JSON list."""
+    write_json(path, [check.model_dump() for check in checks])
+
+
+def read_checks(path: str | Path) -> list[Check]:
+    """Read the tests of a file of verdicts."""
+    return read_json(path, list[Check])

@@ -33,6 +33,22 @@ each row: x of shape (n, *shape), conditions c of shape (n, conditions), which m
   ``uniforms``: how many of an event's random numbers, the last ones, are uniform in [0, 1) rather than normal.
 
 tests/models/test_generators.py holds every registered generator to this.
+
+A classifier is a class whose constructor takes how many observables it sees of an event and, keyword-only, its
+settings: ``Classifier(features, *, ...)``. It learns to tell two weighted samples apart. Its inputs are the observables
+x of shape (n, features), of order one, and, where it sees constituents, those of a jet, (pT, η, φ) of shape
+(n, any number, 3), each of order one, whose padding has pT = 0. Labels y are probabilities of class 1, (n,); weights w
+have a mean of about 1, (n,). All are float32.
+
+- Either ``loss(*inputs, y, w)`` of a torch module, a scalar that `hepgen.training` minimises, or
+  ``fit(*inputs, y, w, *, validation, seed)``, where ``validation`` is the same list of events that are held out, whose
+  loss decides when to stop.
+- ``predict(*inputs)``: logits of class 1, float64 of shape (n,) on the CPU, without gradients; each event by itself.
+  They tend to the logarithm of the ratio of the classes' weights at x.
+- ``sees_observables``, ``sees_constituents``: True, in the class's body, for what it may be given: observables alone,
+  or constituents beside them.
+
+tests/models/test_classifiers.py holds every registered classifier to this.
 """
 
 from hepgen.registry import Registry
@@ -79,5 +95,7 @@ CLASSIFIERS = Registry(
     "classifier",
     {
         "mlp": "hepgen.models.classifiers:MLPClassifier",
+        "deep_sets": "hepgen.models.classifiers:DeepSetsClassifier",
+        "gradient_boosting": "hepgen.models.trees:BoostedClassifier",
     },
 )

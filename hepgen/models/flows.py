@@ -93,7 +93,7 @@ class RQSCouplingFlow(Flow):
     float64 but for what is rounded in a network's inputs. `draw` and ``log_prob`` round their results to float32.
 
     Args:
-        shape: (features,), at least 2.
+        shape: (features,), at least 2, or 1 with conditions.
         conditions: Number of conditions, which may be 0.
         layers: Coupling layers; see `_masks` for what each transforms.
         bins: Bins of each spline.
@@ -102,7 +102,7 @@ class RQSCouplingFlow(Flow):
         blocks: Residual blocks of each network.
 
     Raises:
-        HepgenError: if there are fewer than two features, or a setting is impossible.
+        HepgenError: if there is one feature without conditions, or a setting is impossible.
 
     References:
         Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019, arXiv:1906.04032.
@@ -137,14 +137,14 @@ class AffineCouplingFlow(Flow):
     """Coupling flow that scales and shifts, and starts as the identity: quick, but blind to separate clusters.
 
     Args:
-        shape: (features,), at least 2.
+        shape: (features,), at least 2, or 1 with conditions.
         conditions: Number of conditions, which may be 0.
         layers: Coupling layers; see `_masks` for what each transforms.
         hidden: Width of the residual networks that predict scales and shifts.
         blocks: Residual blocks of each network.
 
     Raises:
-        HepgenError: if there are fewer than two features, or a setting is impossible.
+        HepgenError: if there is one feature without conditions, or a setting is impossible.
 
     References:
         Dinh, Sohl-Dickstein, Bengio, Density estimation using Real NVP, 2016, arXiv:1605.08803.
@@ -286,11 +286,11 @@ def _couplings(
     """Coupling layers whose networks predict 0.
 
     Raises:
-        HepgenError: if the flow has fewer than two features, or a setting is below 1.
+        HepgenError: if the flow has neither two features nor a condition, or a setting is below 1.
     """
     at_least(1, layers=layers, hidden=hidden, blocks=blocks)
-    if flow.features < 2:
-        msg = f"a coupling flow needs at least 2 features, found {flow.features}"
+    if flow.features < 2 and not flow.conditions:
+        msg = f"a coupling flow without conditions needs at least 2 features, found {flow.features}"
         raise HepgenError(msg)
 
     def network(inputs: int, outputs: int) -> nn.Module:
@@ -306,8 +306,10 @@ def _masks(features: int, layers: int) -> list[Tensor]:
     """1 for the features that a layer transforms, 0 for those that it looks at, by the binary digits of their index.
 
     Each mask is followed by its complement: 2 ⌈log₂ features⌉ layers make every feature depend on every other, as in
-    Gao, Isaacson, Krause, i-flow, 2020, arXiv:2001.10028.
+    Gao, Isaacson, Krause, i-flow, 2020, arXiv:2001.10028. A single feature is transformed by all layers.
     """
+    if features == 1:
+        return [torch.ones(1)] * layers
     digits = math.ceil(math.log2(features))
     index = torch.arange(features)
     return [((index >> (layer // 2 % digits)) & 1) ^ (layer & 1) for layer in range(layers)]

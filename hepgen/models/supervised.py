@@ -41,10 +41,6 @@ class DenseClassifier(Supervised):
 
     def __init__(self, shape: tuple[int, ...], *, hidden: tuple[int, ...] = (64, 64), dropout: float = 0.0) -> None:
         super().__init__()
-        at_least(1, widths=[1, *hidden])
-        if not 0 <= dropout < 1:
-            msg = f"mlp_classifier: dropout is {dropout}; it must be at least 0 and less than 1"
-            raise HepgenError(msg)
         dense = MLPClassifier(math.prod(shape), hidden=hidden, dropout=dropout)
         self.network = nn.Sequential(nn.Flatten(), dense.network)
 

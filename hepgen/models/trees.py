@@ -1,5 +1,6 @@
 """Decision trees: the isolation forest, and gradient-boosted trees as a supervised reference."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,10 @@ from hepgen.models.layers import at_least
 if TYPE_CHECKING:
     from hepgen.training import Indexable
 
-__all__ = ["Forest", "GradientBoosting", "IsolationForest"]
+__all__ = ["BoostedClassifier", "Forest", "GradientBoosting", "IsolationForest"]
+
+# After so many rounds without a better loss of the events held out, no further tree is grown.
+PATIENCE = 20
 
 
 class Forest(nn.Module):
@@ -157,18 +161,27 @@ class GradientBoosting:
         self.settings = {"learning_rate": learning_rate, "num_leaves": leaves, "min_data_in_leaf": min_events}
         self.boosters: list[lightgbm.Booster] = []
 
-    def fit(self, x: "Indexable", y: Tensor, weight: Tensor | None = None, *, seed: int = 1) -> "GradientBoosting":
+    def fit(
+        self,
+        x: "Indexable",
+        y: Tensor,
+        weight: Tensor | None = None,
+        *,
+        validation: Sequence[Tensor] = (),
+        seed: int = 1,
+    ) -> "GradientBoosting":
         """Learn to tell y = 1 from y = 0.
 
         Args:
             x: Inputs of shape (n, *shape).
-            y: Labels, shape (n,).
+            y: Labels or probabilities of the label 1, shape (n,).
             weight: Event weights, shape (n,).
+            validation: The same for events held out; the rounds with the smallest loss on them are kept.
             seed: Fixes the subsets of events that the trees see.
         """
         parameters = {
             **self.settings,
-            "objective": "binary",
+            "objective": "cross_entropy",
             "bagging_fraction": 0.8,
             "bagging_freq": 1,
             "deterministic": True,
@@ -176,10 +189,14 @@ class GradientBoosting:
             "num_threads": 1,
             "verbose": -1,
         }
-        columns = [None if values is None else values.contiguous().numpy() for values in (y, weight)]
-        data = lightgbm.Dataset(_rows(x), columns[0], weight=columns[1])
+        data = _dataset(x, y, weight)
+        held_out = [_dataset(*validation, reference=data)] if validation else []
+        stop = [lightgbm.early_stopping(PATIENCE, verbose=False)] if validation else []
         seeds = np.random.default_rng(seed).integers(1 << 31, size=self.ensemble)
-        self.boosters = [lightgbm.train({**parameters, "seed": int(value)}, data, self.rounds) for value in seeds]
+        self.boosters = [
+            lightgbm.train({**parameters, "seed": int(value)}, data, self.rounds, held_out, callbacks=stop)
+            for value in seeds
+        ]
         return self
 
     def score(self, x: Tensor) -> Tensor:
@@ -236,3 +253,44 @@ class GradientBoosting:
         """Take over trees saved by `state_dict`."""
         texts = (state[f"booster{number}"].numpy().tobytes().decode() for number in range(len(state)))
         self.boosters = [lightgbm.Booster(model_str=text) for text in texts]
+
+
+class BoostedClassifier(GradientBoosting):
+    """Gradient-boosted trees as a classifier of two weighted samples.
+
+    Args:
+        features: Inputs per event, of any scale.
+        rounds: Largest number of trees of each booster, as many as help.
+        learning_rate: See `GradientBoosting`, as for the settings that follow.
+        leaves: Largest number of leaves of a tree.
+        min_events: Fewest training events in a leaf.
+        ensemble: Number of boosters.
+    """
+
+    sees_observables = True
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        rounds: int = 500,
+        learning_rate: float = 0.1,
+        leaves: int = 31,
+        min_events: int = 100,
+        ensemble: int = 1,
+    ) -> None:
+        super().__init__(
+            (features,), rounds=rounds, learning_rate=learning_rate, leaves=leaves, min_events=min_events,
+            ensemble=ensemble,
+        )  # fmt: skip
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Logits of shape (n,), float64."""
+        return self.score(x)
+
+
+def _dataset(
+    x: "Indexable", y: Tensor, weight: Tensor | None = None, reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
+    columns = [None if values is None else values.contiguous().numpy() for values in (y, weight)]
+    return lightgbm.Dataset(_rows(x), columns[0], weight=columns[1], reference=reference)

@@ -12,9 +12,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize
+from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from hepgen.plots.figures import (
     Axis,
@@ -26,7 +26,10 @@ from hepgen.plots.figures import (
     Image,
     Images,
     Layer,
+    Line,
+    Maps,
     Marker,
+    Panels,
     Points,
     Role,
     Scatter,
@@ -97,6 +100,8 @@ def draw(figure: Figure) -> Canvas:
         "corner": _corner,
         "curves": _curves,
         "images": _images,
+        "maps": _maps,
+        "panels": _panels,
         "points": _points,
         "scatter": _scatter,
     }
@@ -105,8 +110,10 @@ def draw(figure: Figure) -> Canvas:
 
 
 def _comparison(figure: Comparison) -> Canvas:
-    canvas, (top, bottom) = plt.subplots(
-        2, 1, figsize=(6.4, 6.0), sharex=True, height_ratios=(3, 1), gridspec_kw={"hspace": 0.06}
+    alone = [histogram for histogram in figure.histograms if histogram.role == "model"] if figure.apart else []
+    heights = (4.4, *[0.9] * len(alone)) if alone else (4.5, 1.5)
+    canvas, (top, *ratios) = plt.subplots(
+        len(heights), 1, figsize=(6.4, sum(heights)), sharex=True, height_ratios=heights, gridspec_kw={"hspace": 0.06}
     )
     edges = np.array(figure.edges)
     reference = next(h for h in figure.histograms if h.role == "reference")
@@ -115,11 +122,20 @@ def _comparison(figure: Comparison) -> Canvas:
     looks = cycle(LOOKS)
     for histogram in figure.histograms:
         look = BLACK if histogram is reference else next(looks)
-        values, errors = np.array(histogram.values), np.array(histogram.errors)
-        _histogram(top, edges, values, errors, histogram, look)
-        _histogram(bottom, edges, values / denominator, errors / denominator, histogram, look)
+        rows = np.array([histogram.values, histogram.errors, histogram.total or histogram.errors])
+        _histogram(top, edges, rows, histogram, look)
+        for number, ratio in enumerate(ratios):
+            if histogram not in alone or histogram is alone[number]:
+                _histogram(ratio, edges, rows / denominator, histogram, look)
     _scale(top, None, figure.y)
-    _scale(bottom, figure.x, figure.ratio)
+    for ratio in ratios:
+        _scale(ratio, None, figure.ratio.model_copy(update={"label": ""}))
+    for ratio, histogram in zip(ratios, alone, strict=False):
+        ratio.text(1.01, 0.5, histogram.label, transform=ratio.transAxes, fontsize=8.5, va="center")
+        ratio.yaxis.set_major_locator(MaxNLocator(4, prune="both"))
+        ratio.tick_params(axis="y", labelsize=8)
+    ratios[len(ratios) // 2].set_ylabel(figure.ratio.label)
+    _scale(ratios[-1], figure.x, None)
     highest = max(max(h.values) for h in figure.histograms)
     if figure.y.log:
         top.set_ylim(0.3 * min(value for value in reference.values if value > 0), 3 * highest)
@@ -127,16 +143,18 @@ def _comparison(figure: Comparison) -> Canvas:
         # Weights may be negative, and so may a bin.
         lowest = min(min(h.values) for h in figure.histograms)
         top.set_ylim(min(1.35 * lowest, 0), 1.35 * highest)
-    bottom.set_xlim(figure.x.range or (edges[0], edges[-1]))
+    top.set_xlim(figure.x.range or (edges[0], edges[-1]))
     top.legend()
     _annotate(canvas, top, figure.title, figure.notes)
     return canvas
 
 
-def _histogram(
-    ax: Axes, edges: np.ndarray, values: np.ndarray, errors: np.ndarray, histogram: Histogram, look: Look
-) -> None:
-    """A reference is a step with a grey band, data are points, models are steps with a band, baselines thin steps."""
+def _histogram(ax: Axes, edges: np.ndarray, rows: np.ndarray, histogram: Histogram, look: Look) -> None:
+    """A reference is a step with a grey band, data are points, models are steps with a band, baselines thin steps.
+
+    All uncertainties together are a paler band. The rows are the values, their errors and their total errors.
+    """
+    values, errors, total = rows
     if histogram.role == "data":
         centers = (edges[:-1] + edges[1:]) / 2
         points = {"fmt": look.marker, "ms": 3.5, "lw": 0.9, "color": look.color, "zorder": 4}
@@ -146,23 +164,91 @@ def _histogram(
     ax.stairs(values, edges, color=look.color, ls=look.dash, lw=width, label=histogram.label, zorder=3)
     if histogram.role != "baseline":
         fill = {"color": "0.75", "zorder": 1} if histogram.role == "reference" else {"color": look.color, "alpha": 0.25}
-        ax.stairs(values + errors, edges, baseline=values - errors, fill=True, lw=0, **fill)
+        for error in (errors, total)[: 2 if histogram.total else 1]:
+            ax.stairs(values + error, edges, baseline=values - error, fill=True, lw=0, **fill)
 
 
 def _curves(figure: Curves) -> Canvas:
     canvas, ax = plt.subplots(figsize=(6.4, 5.2))
     look_of = _looks()
     for line in figure.lines:
-        color, dash, _ = look_of(line.role)
-        width = 1.1 if line.role in ("guide", "cut") else 1.8
-        ax.plot(line.x, line.y, color=color, ls=dash, lw=width, label=line.label)
-        if line.low is not None and line.high is not None:
-            ax.fill_between(line.x, line.low, line.high, color=color, alpha=0.2, lw=0)
+        _line(ax, line, look_of(line.role), 1.1 if line.role in ("guide", "cut") else 1.8)
     _mark(ax, figure.markers)
     _scale(ax, figure.x, figure.y)
     _legend(ax)
     _annotate(canvas, ax, figure.title, figure.notes)
     return canvas
+
+
+def _line(ax: Axes, line: Line, look: Look, width: float) -> None:
+    y, *bounds = (np.array(values, dtype=float) for values in (line.y, line.low, line.high) if values is not None)
+    ax.plot(line.x, y, color=look.color, ls=look.dash, lw=width, label=line.label)
+    if len(bounds) == 2:
+        ax.fill_between(line.x, *bounds, color=look.color, alpha=0.2, lw=0)
+
+
+def _panels(figure: Panels) -> Canvas:
+    canvas, grid = _grid(len(figure.panels), (4.2, 3.6), (0.0, 0.4))
+    look_of, looks, handles = _looks(), {}, {}
+    for ax, panel in zip(grid.flat, figure.panels, strict=False):
+        for line in panel.lines:
+            looks[line.label] = looks.get(line.label) or look_of(line.role)
+            _line(ax, line, looks[line.label], 1.1 if line.role in ("guide", "cut") else 1.6)
+        _mark(ax, panel.markers)
+        _scale(ax, panel.x, panel.y)
+        ax.set_title(panel.title, fontsize=10)
+        handles |= {label: handle for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    canvas.suptitle(figure.title, x=0.01, ha="left", fontsize=12)
+    where = {"loc": "upper left", "bbox_to_anchor": (0.0, _bottom(canvas)), "ncols": min(grid.shape[1] + 1, 3)}
+    canvas.legend(handles.values(), handles.keys(), **where)
+    _note(canvas, figure.notes)
+    return canvas
+
+
+def _grid(number: int, panel: tuple[float, float], more: tuple[float, float]) -> tuple[Canvas, np.ndarray]:
+    """Axes for some panels of a size, at most three in a row, on a canvas that is larger than they by `more`."""
+    columns = 2 if number == 4 else min(number, 3)
+    rows = -(-number // columns)
+    size = (panel[0] * columns + more[0], panel[1] * rows + more[1])
+    canvas, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for ax in grid.flat[number:]:
+        ax.axis("off")
+    return canvas, grid
+
+
+def _maps(figure: Maps) -> Canvas:
+    number = len(figure.maps)
+    canvas, grid = _grid(number, (3.5, 3.1) if number > 1 else (5.2, 4.7), (1.2, 0.5))
+    planes = [np.array(plane.values, dtype=float).T for plane in figure.maps]
+    norm, cmap = _map_scale(planes, figure)
+    for ax, plane, one in zip(grid.flat, planes, figure.maps, strict=False):
+        shown = ax.pcolormesh(*figure.edges, plane, norm=norm, cmap=cmap, rasterized=plane.size > 400)
+        _scale(ax, figure.x, figure.y)
+        ax.set_title(one.title, fontsize=9)
+        ax.label_outer()
+    bar = canvas.colorbar(shown, ax=grid.ravel().tolist(), label=figure.color.label, pad=0.02)
+    if figure.center is not None:
+        # A diverging scale is as dark at either end; hatches tell them apart in greyscale.
+        low = figure.center - (norm.vmax - norm.vmin) / 8
+        for ax, plane in zip(grid.flat, planes, strict=False):
+            below = np.ma.masked_where(~(plane < low), plane)
+            ax.pcolor(*figure.edges, below, cmap=ListedColormap(["none"]), hatch="////", edgecolor="0.2", lw=0)
+        bar.ax.axhspan(norm.vmin, low, fill=False, hatch="////", edgecolor="0.2", lw=0)
+    canvas.suptitle(figure.title, x=0.01, ha="left", fontsize=12)
+    _note(canvas, figure.notes)
+    return canvas
+
+
+def _map_scale(planes: list[np.ndarray], figure: Maps) -> tuple[Normalize, str]:
+    """One scale for all maps: diverging and symmetric about a centre, else from zero or logarithmic."""
+    values = np.concatenate([plane.ravel() for plane in planes])
+    low, high = figure.color.range or (0.0, np.nanmax(values, initial=0.0) or 1.0)
+    if figure.center is not None:
+        reach = max(high - figure.center, figure.center - low)
+        return Normalize(figure.center - reach, figure.center + reach), "RdBu_r"
+    if figure.color.log:
+        return LogNorm(low or high * 1e-4, high, clip=True), "Blues"
+    return Normalize(low, high), "Blues"
 
 
 def _looks() -> Callable[[Role], Look]:
@@ -210,10 +296,7 @@ def _scatter(figure: Scatter) -> Canvas:
         if group.joined:
             ax.plot(x, y, color=color, ls=dash, lw=1.2)
     for line in figure.lines:
-        color, dash, _ = look_of(line.role)
-        ax.plot(line.x, line.y, color=color, ls=dash, lw=1.2, label=line.label)
-        if line.low is not None and line.high is not None:
-            ax.fill_between(line.x, line.low, line.high, color=color, alpha=0.2, lw=0)
+        _line(ax, line, look_of(line.role), 1.2)
     _scale(ax, figure.x, figure.y)
     _legend(ax)
     _annotate(canvas, ax, figure.title, figure.notes)
@@ -336,7 +419,7 @@ def _points(figure: Points) -> Canvas:
     _mark(ax, figure.markers)
     _name_positions(ax, figure.categories, flat)
     _scale(ax, figure.y if flat else None, None if flat else figure.y)
-    _legend(ax, beside=flat)
+    _legend(ax, beside=flat or len(figure.series) > 3)
     _annotate(canvas, ax, figure.title, figure.notes)
     return canvas
 
@@ -378,6 +461,17 @@ def _scale(ax: Axes, x: Axis | None, y: Axis | None) -> None:
 def _annotate(canvas: Canvas, ax: Axes, title: str, notes: list[str]) -> None:
     """Title above and notes below the axes, where they hide no curve."""
     ax.set_title(title)
+    _note(canvas, notes)
+
+
+def _note(canvas: Canvas, notes: list[str]) -> None:
     if notes:
-        below = canvas.get_tightbbox().y0 / canvas.get_figheight()
-        canvas.text(0.01, below - 0.01, "\n".join(notes), ha="left", va="top", fontsize=8.5, color="0.25")
+        below = _bottom(canvas) - 0.01
+        canvas.text(0.01, below, "\n".join(notes), ha="left", va="top", fontsize=8.5, color="0.25")
+
+
+def _bottom(canvas: Canvas) -> float:
+    """Where what is drawn so far ends, as a share of the height; the layout is fixed there."""
+    canvas.draw_without_rendering()
+    canvas.set_layout_engine("none")
+    return canvas.get_tightbbox().y0 / canvas.get_figheight()

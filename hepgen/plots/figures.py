@@ -21,11 +21,16 @@ __all__ = [
     "Images",
     "Layer",
     "Line",
+    "Map",
+    "Maps",
     "Marker",
+    "Panels",
     "Points",
     "Scatter",
     "banded_line",
+    "known",
     "read_figure",
+    "steps",
     "write_figure",
 ]
 
@@ -55,6 +60,7 @@ class Histogram(Spec):
     label: str
     values: list[float]
     errors: list[float]
+    total: list[float] | None = Field(None, description="all uncertainties together, where `errors` is some of them")
     role: Literal["reference", "data", "model", "baseline"] = "model"
 
 
@@ -71,17 +77,18 @@ class Comparison(Spec):
     x: Axis
     y: Axis
     ratio: Axis = Axis(label="ratio to reference", range=(0.5, 1.5))
+    apart: bool = Field(False, description="a ratio panel for each model, where their bands would hide one another")
     notes: list[str] = []
 
 
 class Line(Spec):
-    """A curve with an optional band; `role` decides how it is drawn."""
+    """A curve with an optional band, broken where it has no value; `role` decides how it is drawn."""
 
     label: str
     x: list[float]
-    y: list[float]
-    low: list[float] | None = None
-    high: list[float] | None = None
+    y: list[float | None]
+    low: list[float | None] | None = None
+    high: list[float | None] | None = None
     role: Role = "model"
 
 
@@ -96,6 +103,30 @@ def banded_line(label: str, x: ArrayLike, runs: ArrayLike, role: Role = "model")
     """
     low, middle, high = np.quantile(runs, BAND, axis=0).tolist()
     return Line(label=label, x=np.asarray(x, dtype=float).tolist(), y=middle, low=low, high=high, role=role)
+
+
+def steps(
+    label: str, edges: ArrayLike, values: ArrayLike, errors: ArrayLike | None = None, role: Role = "model"
+) -> Line:
+    """A histogram as a line, with a band of one standard deviation; a bin whose value is NaN is left out.
+
+    Args:
+        label: The line's.
+        edges: Bin edges, shape (bins + 1,).
+        values: Shape (bins,).
+        errors: Shape (bins,); no band without them.
+        role: How the line is drawn.
+    """
+    x = np.repeat(np.asarray(edges, dtype=float), 2)[1:-1]
+    values = np.asarray(values, dtype=float)
+    bounds = {} if errors is None else {"low": values - errors, "high": values + errors}
+    lists = {name: known(np.repeat(bound, 2)) for name, bound in {"y": values, **bounds}.items()}
+    return Line(label=label, x=x.tolist(), **lists, role=role)
+
+
+def known(values: np.ndarray) -> list:
+    """An array as a list, nested as the array is, with None in place of NaN."""
+    return np.where(np.isnan(values), None, values).tolist()
 
 
 class Marker(Spec):
@@ -115,6 +146,43 @@ class Curves(Spec):
     x: Axis
     y: Axis
     markers: list[Marker] = []
+    notes: list[str] = []
+
+
+class Panels(Spec):
+    """Curves side by side that share a legend: what has one label is drawn in one way; the first panel names all."""
+
+    kind: Literal["panels"] = "panels"
+    title: str
+    panels: list[Curves]
+    notes: list[str] = []
+
+
+class Map(Spec):
+    """A number for every cell of a plane, first index x and second y; None where there is none."""
+
+    title: str
+    values: list[list[float | None]]
+
+
+class Maps(Spec):
+    """Maps of the same bins side by side with one colour scale.
+
+    Attributes:
+        edges: Bin edges of x and of y.
+        color: What the numbers are; its range is that of the numbers without one.
+        center: The number of the neutral colour, where numbers below and above it are told apart; those that are
+            clearly below are hatched.
+    """
+
+    kind: Literal["maps"] = "maps"
+    title: str
+    maps: list[Map]
+    edges: tuple[list[float], list[float]]
+    x: Axis
+    y: Axis
+    color: Axis
+    center: float | None = None
     notes: list[str] = []
 
 
@@ -204,7 +272,9 @@ class Corner(Spec):
     notes: list[str] = []
 
 
-Figure = Annotated[Comparison | Corner | Curves | Images | Points | Scatter, Field(discriminator="kind")]
+Figure = Annotated[
+    Comparison | Corner | Curves | Images | Maps | Panels | Points | Scatter, Field(discriminator="kind")
+]
 
 
 def write_figure(path: str | Path, figure: Figure) -> None:

@@ -19,7 +19,7 @@ from hepgen.errors import HepgenError
 from hepgen.expressions import Expression
 from hepgen.inputs import Part, parts_of
 from hepgen.registry import unknown_name
-from hepgen.samples import ArraysSample, Column
+from hepgen.samples import EVENT_COLUMNS, ArraysSample, Column
 from hepgen.sources.files import readable
 from hepgen.sources.npz import Member, open_arrays
 from hepgen.storage import open_h5
@@ -28,6 +28,8 @@ from hepgen.table import Table
 __all__ = ["Reader", "csv_columns", "hdf5_contents", "read_frame", "stream"]
 
 STEP = 50_000
+# At which level a row exists.
+FLAGS = ("pass_reco", "pass_truth")
 
 Key = int | str
 Block = dict[Key, np.ndarray]
@@ -46,7 +48,9 @@ class Reader:
 def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Table]:
     """The rows of one chunk as tables of at most 50,000 rows.
 
-    Observables become float32, ``label`` int8 and ``weight`` float64. `seed` is not used: nothing here is random.
+    Observables become float32, ``label`` int8 and ``weight`` float64. At a level where a row does not exist, as
+    ``pass_reco`` and ``pass_truth`` say, its observables are NaN whatever the file has there; rows of neither level are
+    left out. `seed` is not used: nothing here is random.
 
     Args:
         sample: The files and the columns to read, each with its factor to GeV or radians.
@@ -57,32 +61,49 @@ def stream(sample: ArraysSample, chunk: int = 0, seed: int = 0) -> Iterator[Tabl
         HepgenError: if the file is missing, damaged, empty or pickled, lacks a column (the message lists those
             it has), or holds a number that is not finite.
     """
-    columns = {name: c if isinstance(c, Column) else Column(column=c) for name, c in sample.columns.items()}
     for part in parts_of(sample, chunk):
-        yield from _read_part(part, columns, sample)
+        yield from _read_part(part, sample)
 
 
-def _read_part(part: Part, columns: dict[str, Column], sample: ArraysSample) -> Iterator[Table]:
+def _read_part(part: Part, sample: ArraysSample) -> Iterator[Table]:
     path = Path(part.path)
+    levels = [
+        {name: c if isinstance(c, Column) else Column(column=c) for name, c in level.items()}
+        for level in (sample.columns, sample.truth)
+    ]
     with _open(path) as reader:
-        for column in columns.values():
-            if column.column not in reader.keys:
-                raise unknown_name(f"column of {path}", str(column.column), map(str, reader.keys))
+        keys = list(dict.fromkeys(column.column for level in levels for column in level.values()))
+        for key in keys:
+            if key not in reader.keys:
+                raise unknown_name(f"column of {path}", str(key), map(str, reader.keys))
         if reader.rows == 0:
             msg = f"{path}: holds no row"
             raise HepgenError(msg)
-        keys = list(dict.fromkeys(column.column for column in columns.values()))
         for first, stop in part.batches(reader.rows, STEP):
-            yield _table(reader.read(keys, first, stop), columns, sample, path, first)
+            yield _table(reader.read(keys, first, stop), levels, sample, path, first)
 
 
-def _table(block: Block, columns: dict[str, Column], sample: ArraysSample, path: Path, first: int) -> Table:
-    values = {name: _values(name, column, block[column.column], path, first) for name, column in columns.items()}
-    rows = first + np.arange(len(next(iter(values.values()))))
+def _table(block: Block, levels: Sequence[dict[str, Column]], sample: ArraysSample, path: Path, first: int) -> Table:
+    columns, truth = levels
+
+    def values(name: str, column: Column, needed: np.ndarray) -> np.ndarray:
+        return _values(name, column, block[column.column], path, first, needed)
+
+    rows = first + np.arange(len(next(iter(block.values()))))
+    everything = np.ones(len(rows), bool)
+    flags = {name: values(name, columns[name], everything) for name in FLAGS if name in columns}
+    seen, true = (flags.get(name, everything) for name in FLAGS)
+    found = {
+        name: flags[name] if name in flags else values(name, column, everything if name in EVENT_COLUMNS else seen)
+        for name, column in columns.items()
+    }
     if sample.label is not None:
-        values["label"] = np.full(len(rows), sample.label, np.int8)
-    table = Table(values)
-    return table if sample.cut is None else table[_passing(sample.cut, {"row": rows, **values}, path)]
+        found["label"] = np.full(len(rows), sample.label, np.int8)
+    kept = seen | true if truth else seen
+    if sample.cut is not None:
+        kept = kept & _passing(sample.cut, {"row": rows, **found}, path)
+    table = Table(found, {name: values(name, column, true) for name, column in truth.items()})
+    return table if kept.all() else table[kept]
 
 
 def _passing(cut: str, columns: dict[str, np.ndarray], path: Path) -> np.ndarray:
@@ -98,8 +119,8 @@ def _passing(cut: str, columns: dict[str, np.ndarray], path: Path) -> np.ndarray
     return value
 
 
-def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int) -> np.ndarray:
-    """One checked and scaled column."""
+def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int, needed: np.ndarray) -> np.ndarray:
+    """One checked and scaled column, NaN in rows where it is not needed."""
     where = f"{path}: column {column.column!r} ({name})"
     if raw.dtype.kind not in "fiub" or raw.ndim != 1:
         msg = f"{where} holds {raw.dtype} of shape {raw.shape}, not one number a row"
@@ -107,12 +128,15 @@ def _values(name: str, column: Column, raw: np.ndarray, path: Path, first: int) 
     values = raw.astype(np.float64) * column.scale
     with np.errstate(over="ignore"):
         typed = values.astype(np.float64 if name == "weight" else np.float32)
-    bad = ~np.isin(values, (0, 1)) if name == "label" else ~np.isfinite(typed)
+    binary = name in ("label", *FLAGS)
+    bad = ~np.isin(values, (0, 1)) if binary else ~np.isfinite(typed) & needed
     if bad.any():
-        what = "neither 0 nor 1" if name == "label" else "not finite"
+        what = "neither 0 nor 1" if binary else "not finite"
         msg = f"{where}: {bad.sum()} values are {what}, the first being {values[bad][0]} in row {first + bad.argmax()}"
         raise HepgenError(msg)
-    return values.astype(np.int8) if name == "label" else typed
+    if binary:
+        return values.astype(np.int8 if name == "label" else bool)
+    return typed if needed.all() else np.where(needed, typed, np.nan).astype(typed.dtype)
 
 
 @contextmanager

@@ -10,15 +10,18 @@ import numpy as np
 
 from hepgen.config import Constituents, Unfolding
 from hepgen.errors import HepgenError
+from hepgen.metrics.histograms import Counts
 from hepgen.observables import describe
 from hepgen.progress import Log
 from hepgen.table import Table, read_tables
 from hepgen.unfolding.spectra import Spectrum
 
-__all__ = ["Level", "Pairs", "Problem", "Tables", "read_pairs", "read_problem", "warn_uncovered"]
+__all__ = ["Level", "Pairs", "Problem", "Tables", "read_pairs", "read_problem", "warn_empty", "warn_uncovered"]
 
 Tables = dict[str, list[Path]]
 
+# The spread of a single event is not known, nor can it be on either side of a validation split.
+FEWEST_EVENTS = 2
 # Fewer lie beyond the last of an equally large simulation by chance (ten with a probability of 2^-10).
 UNCOVERED_EVENTS = 10
 
@@ -97,84 +100,97 @@ class Problem:
         simulation: Pairs to learn the detector from.
         data: What was measured.
         background: Simulated events of what else the data hold; their weights add up to how many are expected there.
+
+    Raises:
+        HepgenError: if the background is all there is.
     """
 
     simulation: Pairs
     data: Level
     background: Level
 
-    @property
-    def signal(self) -> float:
-        """The data's yield without the background.
-
-        Raises:
-            HepgenError: if the background is all there is.
-        """
-        total, expected = self.data.weights.sum(), self.background.weights.sum()
-        if not total > expected:
+    def __post_init__(self) -> None:
+        if not self.signal > 0:
+            total, expected = self.data.weights.sum(), self.background.weights.sum()
             msg = f"unfolding: {expected:.6g} events of background are expected in data of {total:.6g}"
             raise HepgenError(f"{msg}; check the weights of the samples in unfolding.background")
-        return float(total - expected)
+
+    @property
+    def signal(self) -> float:
+        """The data's yield without the background."""
+        return float(self.data.weights.sum() - self.background.weights.sum())
+
+    def measured(self, spectrum: Spectrum) -> Counts:
+        """The data without the background in all detector-level cells, negative where that is larger."""
+        size, cells = spectrum.size("reco"), []
+        for level in (self.data, self.background):
+            where = spectrum.cells(level.values, "reco")
+            cells.append(Counts(*(np.bincount(where, w, size) for w in (level.weights, level.weights**2))))
+        data, background = cells
+        return Counts(data.values - background.values, data.variances + background.variances)
 
 
-def read_problem(block: Unfolding, tables: Tables, simulation: str | None = None) -> Problem:
+def read_problem(
+    block: Unfolding, tables: Tables, simulation: str | None = None, *, particles: bool = False
+) -> Problem:
     """Read what a method may know; a truth level of the data or the background is not looked at.
 
     Args:
         block: The unfolding block.
         tables: Observables of all chunks of each sample, in order.
         simulation: The sample to learn from; the block's own without it.
+        particles: Whether to read the leading jets' constituents too.
 
     Raises:
-        HepgenError: if a sample has no event or no truth level where it needs one, an observable is missing, or a
-            number is unusable.
+        HepgenError: if a sample has less than two events or no truth level where it needs one, an observable is
+            missing, a number is unusable, or the background is larger than the data.
     """
-    data = _level(block, tables, block.data, "data")
-    others = [_level(block, tables, name, "background") for name in block.background] or [data.rows(slice(0))]
-    return Problem(read_pairs(block, tables, simulation or block.simulation), data, Level.join(others))
+    data = _level(block, tables, block.data, "data", particles)
+    others = [_level(block, tables, name, "background", particles) for name in block.background]
+    pairs = read_pairs(block, tables, simulation or block.simulation, particles=particles)
+    return Problem(pairs, data, Level.join(others or [data.rows(slice(0))]))
 
 
-def read_pairs(block: Unfolding, tables: Tables, sample: str) -> Pairs:
+def read_pairs(block: Unfolding, tables: Tables, sample: str, *, particles: bool = False) -> Pairs:
     """Read both levels of a simulated sample; of simulated data only the scoring may.
+
+    Args:
+        block: As in `read_problem`, as are all that follow.
+        tables: Observables of all chunks of each sample, in order.
+        sample: Which one.
+        particles: Whether to read the constituents of both levels too.
 
     Raises:
         HepgenError: as in `read_problem`.
     """
     where = f"unfolding: sample {sample!r}"
-    looked_into = sample != block.data and _looks_into_jets(block)
-    levels = {"constituents": looked_into, "true_constituents": looked_into}
-    table = read_tables(tables[sample], unseen=True, **levels)
+    table = read_tables(tables[sample], unseen=True, constituents=particles, true_constituents=particles)
     if not table.truth:
         msg = f"{where}: has no particle level; unfolding needs a sample whose source provides one"
         raise HepgenError(msg)
     truth, reco = (_values(table, block.observables, level, where) for level in ("truth", "columns"))
     passed = table.passed("truth"), table.passed()
-    particles = [
-        _particles(jets, mask, block.constituents) if looked_into else None
+    jets = [
+        _particles(jets, mask, block.constituents) if particles else None
         for jets, mask in zip((table.true_constituents, table.constituents), passed, strict=True)
     ]
-    return Pairs(truth, reco, table.weights(where), *passed, *particles)
+    return Pairs(truth, reco, table.weights(where), *passed, *jets)
 
 
-def _level(block: Unfolding, tables: Tables, sample: str, part: str) -> Level:
+def _level(block: Unfolding, tables: Tables, sample: str, part: str, particles: bool) -> Level:
     where = f"unfolding.{part} {sample!r}"
-    looked_into = _looks_into_jets(block)
-    table = read_tables(tables[sample], constituents=looked_into)
+    table = read_tables(tables[sample], constituents=particles)
     if part == "data" and table.truth:
-        Log()(f"{where}: its particle level is not looked at")
+        Log()(f"{where}: it has a particle level, which no unfolding looks at")
     values = _values(table, block.observables, "columns", where)
-    jets = _particles(table.constituents, table.passed(), block.constituents) if looked_into else None
+    jets = _particles(table.constituents, table.passed(), block.constituents) if particles else None
     return Level(values, table.weights(where), jets)
-
-
-def _looks_into_jets(block: Unfolding) -> bool:
-    return any(method.inputs == "constituents" for method in block.methods.values())
 
 
 def _values(table: Table, names: Sequence[str], level: str, where: str) -> np.ndarray:
     passed = table.passed(level)
-    if not passed.any():
-        msg = f"{where}: no events; is the selection too tight?"
+    if passed.sum() < FEWEST_EVENTS:
+        msg = f"{where}: {passed.sum()} events ({level}); unfolding needs more. Is the selection too tight?"
         raise HepgenError(msg)
     values = table.matrix(names, level)
     for name, column in zip(names, values.T, strict=True):
@@ -220,6 +236,35 @@ def warn_uncovered(spectra: Sequence[Spectrum], problem: Problem) -> list[str]:
                     f"warning: {name}: {len(lost)} data events between {region} lie where the simulation has none; "
                     "they cannot be unfolded"
                 )
+    for line in lines:
+        Log()(line)
+    return lines
+
+
+def warn_empty(spectra: Sequence[Spectrum], simulation: Pairs) -> list[str]:
+    """Report the bins that hold no simulated truth: whatever the data say, they stay empty.
+
+    Returns:
+        The warnings, one for a spectrum, which are also logged.
+    """
+    lines = []
+    for spectrum in spectra:
+        counts = spectrum.count(simulation.truth, simulation.true_weights, "truth").values
+        empty = np.flatnonzero(counts == 0)
+        places = zip(*np.unravel_index(empty[:3], spectrum.shape("truth")), strict=True)
+        regions = [
+            " and ".join(
+                f"{name} {edges[bin_]:.4g} to {edges[bin_ + 1]:.4g}"
+                for name, edges, bin_ in zip(spectrum.observables, spectrum.truth, place, strict=True)
+            )
+            for place in places
+        ]
+        if regions:
+            where = "; ".join([*regions, *(["..."] if len(empty) > 3 else [])])
+            line = (
+                f"warning: {spectrum.name}: {len(empty)} of {len(counts)} bins hold no simulated truth and stay empty"
+            )
+            lines.append(f"{line} ({where})")
     for line in lines:
         Log()(line)
     return lines

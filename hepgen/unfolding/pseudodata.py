@@ -8,13 +8,18 @@ import numpy as np
 from hepgen.config import Config
 from hepgen.provenance import seed_for
 from hepgen.unfolding.dataset import Level, Pairs, Problem
+from hepgen.unfolding.ibu import ibu, response_matrix
+from hepgen.unfolding.spectra import Spectrum
 from hepgen.unfolding.variations import Variation
 
-__all__ = ["Varied", "stress", "vary"]
+__all__ = ["Varied", "like_data", "stress", "vary"]
 
 # How much the stress tests change the truth: from half to one and a half, and half as much again in a peak.
 SLOPE, PEAK = 0.5, 0.5
-# Ratios of pseudo-data that are like the data to the simulation.
+# What toys are drawn from: the simulation, reweighted in bins of equal content to be more like the data, in moderation.
+QUANTILES = np.linspace(0, 1, 21)[1:-1]
+# Iterations: more would carry the data's noise into the truth of the toys, finer than any method could resolve.
+LIKENESS = 1
 MODERATE = (0.1, 10.0)
 
 
@@ -40,29 +45,24 @@ def vary(config: Config, problem: Problem, variation: Variation, alternative: Pa
         alternative: The simulation that ``alternative`` takes for data.
     """
     kind, number = variation.kind, variation.number
-    rng = np.random.default_rng(seed_for(config.seed, "unfolding", kind, number))
+    # Another simulation unfolds the same replicas of the data.
+    stream = "data" if kind == "systematic" else kind
+    rng = np.random.default_rng(seed_for(config.seed, "unfolding", stream, number))
     if kind == "data" or (kind == "systematic" and number):
-        same = np.random.default_rng(seed_for(config.seed, "unfolding", "data", number))
-        return Varied(replace(problem, data=_drawn(problem.data, same)))
+        return Varied(replace(problem, data=_drawn(problem.data, rng)))
     if kind == "simulation":
         return Varied(_redrawn(problem, rng))
     if kind == "alternative":
-        return Varied(_measuring(problem, alternative, alternative.weights))
+        return Varied(_measuring(problem, alternative, rng))
     if kind in ("closure", "linear", "bump"):
-        half = rng.random(len(problem.simulation.weights)) < 0.5
-        change = stress(problem.simulation, kind) if kind != "closure" else 1.0
-        target = problem.simulation.weights * half * change
-        pseudo = _measuring(problem, problem.simulation, target)
-        learnt = problem.simulation._replace(weights=problem.simulation.weights * ~half)
-        target *= problem.signal / (target * problem.simulation.pass_reco).sum()
-        return Varied(Problem(learnt, pseudo.data, problem.background), target * problem.simulation.pass_truth)
-    if kind == "toy":
-        return _toy(config, problem, rng)
-    return Varied(problem)
+        return _halved(problem, kind, rng)
+    return _toy(problem, rng) if kind == "toy" else Varied(problem)
 
 
 def stress(simulation: Pairs, kind: str) -> np.ndarray:
-    """Factors that change the truth of the simulation in its first observable, shape (n,); 1 for fakes.
+    """Factors that change the truth of the simulation in its first observable, shape (n,).
+
+    As many events pass at both levels as before, so that the share of fakes, which no method can tell, stays.
 
     Args:
         simulation: The pairs.
@@ -72,28 +72,51 @@ def stress(simulation: Pairs, kind: str) -> np.ndarray:
     x = simulation.truth[:, 0]
     known = simulation.true_weights > 0
     low, middle, high = np.quantile(x[known], [0.025, 0.5, 0.975])
+    width = (high - low) or 1.0
     if kind == "linear":
-        change = 1 + SLOPE * np.clip((2 * x - low - high) / (high - low), -1, 1)
+        change = 1 + SLOPE * np.clip((2 * x - low - high) / width, -1, 1)
     else:
-        change = 1 + PEAK * np.exp(-0.5 * ((x - middle) / ((high - low) / 16)) ** 2)
-    return np.where(simulation.pass_truth, change, 1.0)
+        change = 1 + PEAK * np.exp(-0.5 * ((x - middle) / (width / 16)) ** 2)
+    return _of_mean_one(change, simulation)
 
 
-def _measuring(problem: Problem, pairs: Pairs, weights: np.ndarray) -> Problem:
-    """The problem with simulated events as data, in the data's yield and on top of the same background."""
-    seen = pairs._replace(weights=weights).seen
+def _of_mean_one(factors: np.ndarray, simulation: Pairs) -> np.ndarray:
+    """Factors scaled to a weighted mean of one over the events that pass at both levels; 1 for fakes."""
+    both = simulation.true_weights * simulation.pass_reco
+    factors = np.where(simulation.pass_truth, factors, 1.0)
+    return np.where(simulation.pass_truth, factors * (both.sum() / (both * factors).sum()), 1.0)
+
+
+def _halved(problem: Problem, kind: str, rng: np.random.Generator) -> Varied:
+    """One half of the simulation as data, its truth changed or not, and the other half to learn from."""
+    simulation = problem.simulation
+    half = rng.random(len(simulation.weights)) < 0.5
+    change = 1.0 if kind == "closure" else stress(simulation, kind)
+    target = simulation.weights * half * change
+    target *= problem.signal / (target * simulation.pass_reco).sum()
+    learnt = replace(problem, simulation=simulation._replace(weights=simulation.weights * ~half))
+    pseudo = _measuring(learnt, simulation._replace(weights=target), rng)
+    return Varied(pseudo, target * simulation.pass_truth)
+
+
+def _measuring(problem: Problem, pairs: Pairs, rng: np.random.Generator) -> Problem:
+    """The problem with simulated events as data, in the data's yield and on top of the background.
+
+    What the data hold of the background and what is known of it are drawn independently.
+    """
+    seen = pairs.seen.rows(pairs.seen.weights > 0)
     seen = seen._replace(weights=seen.weights * (problem.signal / seen.weights.sum()))
-    kept = seen.rows(seen.weights > 0)
-    return Problem(problem.simulation, Level.join([kept, problem.background]), problem.background)
+    there, known = (_drawn(problem.background, rng) for _ in range(2))
+    return Problem(problem.simulation, Level.join([seen, there]), known)
 
 
-def _toy(config: Config, problem: Problem, rng: np.random.Generator) -> Varied:
+def _toy(problem: Problem, rng: np.random.Generator) -> Varied:
     """A pseudo-experiment: data drawn from a population that is like the data, and a simulation drawn anew.
 
     Both are drawn from the same events, independently: the response fluctuates in either, as if they were two samples.
     """
     simulation = problem.simulation
-    population = simulation.weights * like_data(problem, seed_for(config.seed, "unfolding", "population"))
+    population = simulation.weights * like_data(problem)
     population *= problem.signal / (population * simulation.pass_reco).sum()
     expected = Level.join([simulation._replace(weights=population).seen, problem.background])
     # As many events as the data are worth, each of the data's mean weight.
@@ -104,14 +127,28 @@ def _toy(config: Config, problem: Problem, rng: np.random.Generator) -> Varied:
     return Varied(_redrawn(Problem(simulation, data, problem.background), rng), population * simulation.pass_truth)
 
 
-def like_data(problem: Problem, seed: int) -> np.ndarray:
-    """Factors, a function of the truth, that bring the simulation near the data at detector level, shape (n,).
+def like_data(problem: Problem) -> np.ndarray:
+    """Factors, a function of the truth, that bring the simulation nearer to the data at detector level, shape (n,).
 
-    One iteration of OmniFold; how close they come does not matter, as the truth that they make is known.
+    Every observable is unfolded in bins, on top of those before it. How close they come does not matter, as the truth
+    that they make is known.
     """
-    from hepgen.unfolding.omnifold import Reweighter, omnifold  # torch, which most variations do without
-
-    return np.clip(omnifold(problem, iterations=1, reweighter=Reweighter(), seed=seed).weights[-1], *MODERATE)
+    simulation, factors = problem.simulation, np.ones(len(problem.simulation.weights))
+    passed = {"pass_truth": simulation.pass_truth, "pass_reco": simulation.pass_reco}
+    for column in range(simulation.truth.shape[1]):
+        true, seen = (
+            np.unique(np.quantile(values[mask, column], QUANTILES))
+            for values, mask in zip((simulation.truth, simulation.reco), passed.values(), strict=True)
+        )
+        spectrum = Spectrum("quantiles", ("",), (column,), (true,), (seen,))
+        size = spectrum.size("reco"), spectrum.size("truth")
+        causes, effects = spectrum.cells(simulation.truth, "truth"), spectrum.cells(simulation.reco, "reco")
+        response = response_matrix(causes, effects, simulation.weights * factors, size, **passed)
+        measured = np.maximum(problem.measured(spectrum).values, 0)
+        unfolded = ibu(measured, *response, iterations=LIKENESS).unfolded[-1]
+        ratio = np.divide(unfolded, response.prior, out=np.ones_like(unfolded), where=response.prior > 0)
+        factors = _of_mean_one(factors * ratio[causes], simulation)
+    return _of_mean_one(np.clip(factors, *MODERATE), simulation)
 
 
 def _redrawn(problem: Problem, rng: np.random.Generator) -> Problem:

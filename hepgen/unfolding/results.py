@@ -1,7 +1,7 @@
 """All unfoldings of one method, binned: what uncertainties, tests and figures are made of."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -18,9 +18,12 @@ from hepgen.unfolding.spectra import Spectrum, make_spectra
 from hepgen.unfolding.unfold import KIND as UNFOLDED
 from hepgen.unfolding.variations import Kind, Variation, runs, seeds_of, variations
 
-__all__ = ["KIND", "Binned", "combine", "read_binned", "read_weights", "results_of"]
+__all__ = ["KIND", "Binned", "combine", "measured_by", "read_binned", "read_weights", "results_of"]
 
 KIND = "measured"
+
+# Of a spectrum, the arrays that there is one of for each variation.
+MAPS = ("values", "refolded", "targets", "target_variances", "seen")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Binned:
         measured: The data without the background, in the E cells.
         prior: The simulation's truth as it is, in the data's yield.
         folded: The simulation's detector level as it is, in the data's yield.
+        target_variances: Variances of the targets, shape (C,).
+        seen: The detector level of the same pseudo-data, without fakes: contents and variances, shape (2, E).
     """
 
     method: str
@@ -49,6 +54,8 @@ class Binned:
     measured: Counts
     prior: Counts
     folded: Counts
+    target_variances: dict[str, np.ndarray] = field(default_factory=dict)
+    seen: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def nominal(self) -> np.ndarray:
@@ -87,14 +94,15 @@ def combine(config: Config, method: str, tables: Tables, files: Sequence[Path], 
         combiner.add(variation, [found[variation.name, seed] for seed in seeds_of(block, method, variation)])
     with create_h5(output, KIND, provenance(config, "unfolding_combine", method)) as file:
         file.attrs["method"] = method
+        file.attrs["spectra"] = [spectrum.name for spectrum in spectra]
         for binned in combiner.finish(method):
             _write(file.create_group(binned.spectrum.name), binned)
 
 
 def results_of(
-    block: Unfolding, method: str, files: Sequence[Path], *, nominal: bool = False
+    block: Unfolding, method: str, files: Sequence[Path], kinds: Collection[Kind] = ()
 ) -> dict[tuple[str, int], Path]:
-    """The files of a method's unfoldings, or of its measurement alone, by variation and seed.
+    """The files of a method's unfoldings by variation and seed: of some kinds of variations, or of all.
 
     Raises:
         HepgenError: if one that the configuration asks for is missing.
@@ -106,7 +114,7 @@ def results_of(
                 given[str(file.attrs["variation"]), int(file.attrs["seed"])] = path
     found = {}
     for _, variation, seed in runs(block, method):
-        if nominal and variation.kind != "nominal":
+        if kinds and variation.kind not in kinds:
             continue
         found[variation.name, seed] = given.get((variation.name, seed))
         if found[variation.name, seed] is None:
@@ -137,20 +145,25 @@ class _Combiner:
         self.values: list[dict[str, np.ndarray]] = [{} for _ in spectra]
         self.refolded: list[dict[str, np.ndarray]] = [{} for _ in spectra]
         self.targets: list[dict[str, np.ndarray]] = [{} for _ in spectra]
+        self.target_variances: list[dict[str, np.ndarray]] = [{} for _ in spectra]
+        self.seen: list[dict[str, np.ndarray]] = [{} for _ in spectra]
         self.variances: list[np.ndarray] = [np.empty(0)] * len(spectra)
 
     def add(self, variation: Variation, paths: Sequence[Path]) -> None:
         """The results of all seeds of a variation."""
         learnt = self.others[variation.sample] if variation.kind == "systematic" else self.problem.simulation
         parts = [self._of_file(variation, path, learnt) for path in paths]
-        for number, spectrum in enumerate(self.spectra):
+        for number in range(len(self.spectra)):
             values, refolded, variances = (np.stack(part) for part in zip(*(p[number] for p in parts), strict=True))
             self.values[number][variation.name], self.refolded[number][variation.name] = values, refolded
             if variation.kind == "nominal":
                 self.variances[number] = variances
-            target = self._target(variation, paths[0], spectrum)
-            if target is not None:
-                self.targets[number][variation.name] = target
+        pseudo = self._pseudodata(variation, paths[0])
+        for number, spectrum in enumerate(self.spectra if pseudo else []):
+            target = spectrum.count(pseudo.truth, pseudo.true_weights, "truth")
+            self.targets[number][variation.name], self.target_variances[number][variation.name] = target
+            genuine = pseudo.seen_weights * pseudo.pass_truth
+            self.seen[number][variation.name] = np.stack(spectrum.count(pseudo.reco, genuine, "reco"))
 
     def _of_file(self, variation: Variation, path: Path, learnt: Pairs) -> list[tuple[np.ndarray, ...]]:
         with open_h5(path, UNFOLDED) as file:
@@ -161,13 +174,13 @@ class _Combiner:
         spread = np.square(measured).sum() / measured.sum()
         return [_weighted(spectrum, learnt, weights, spread) for spectrum in self.spectra]
 
-    def _target(self, variation: Variation, path: Path, spectrum: Spectrum) -> np.ndarray | None:
+    def _pseudodata(self, variation: Variation, path: Path) -> Pairs | None:
+        """The events of known truth that a variation unfolds, in the data's yield."""
         if variation.kind == "alternative":
-            pairs = self.others[variation.sample]
-            return spectrum.count(pairs.truth, _in_yield(pairs, self.problem.signal).true_weights, "truth").values
+            return _in_yield(self.others[variation.sample], self.problem.signal)
         with open_h5(path, UNFOLDED) as file:
             weights = file["target"][:].astype(np.float64) if "target" in file else None
-        return None if weights is None else spectrum.count(self.problem.simulation.truth, weights, "truth").values
+        return None if weights is None else self.problem.simulation._replace(weights=weights)
 
     def finish(self, method: str) -> list[Binned]:
         """Every spectrum, with the data and the simulation as they are."""
@@ -175,7 +188,7 @@ class _Combiner:
         simulation = _in_yield(problem.simulation, problem.signal)
         found = []
         for number, spectrum in enumerate(self.spectra):
-            data, background = (spectrum.count(x.values, x.weights, "reco") for x in (problem.data, problem.background))
+            measured = problem.measured(spectrum)
             found.append(
                 Binned(
                     method,
@@ -184,9 +197,11 @@ class _Combiner:
                     self.refolded[number],
                     self.targets[number],
                     self.variances[number],
-                    Counts(data.values - background.values, data.variances + background.variances),
+                    Counts(*(part[spectrum.inner("reco")] for part in measured)),
                     spectrum.count(simulation.truth, simulation.true_weights, "truth"),
                     spectrum.count(simulation.reco, simulation.seen_weights, "reco"),
+                    self.target_variances[number],
+                    self.seen[number],
                 )
             )
         return found
@@ -231,7 +246,7 @@ def _write(group: h5py.Group, binned: Binned) -> None:
     for at in ("truth", "reco"):
         for name, edges in zip(spectrum.observables, spectrum.edges(at), strict=True):
             group.create_dataset(f"edges/{at}/{name}", data=edges, track_times=False)
-    for part in ("values", "refolded", "targets"):
+    for part in MAPS:
         for name, values in getattr(binned, part).items():
             group.create_dataset(f"{part}/{name}", data=values, track_times=False)
     for part in ("measured", "prior", "folded"):
@@ -246,7 +261,22 @@ def read_binned(path: Path) -> list[Binned]:
         HepgenError: if the file is damaged or of another kind.
     """
     with open_h5(path, KIND) as file:
-        return [_read(str(file.attrs["method"]), group) for group in file.values()]
+        return [_read(str(file.attrs["method"]), file[str(name)]) for name in file.attrs["spectra"]]
+
+
+def measured_by(method: str, files: Sequence[Path]) -> list[Binned]:
+    """The spectra of one method among the products of `combine`.
+
+    Raises:
+        HepgenError: if it is not among them.
+    """
+    for path in files:
+        with open_h5(path, KIND) as file:
+            found = str(file.attrs["method"])
+        if found == method:
+            return read_binned(path)
+    msg = f"unfolding: no measured spectra of {method} were given; run `hepgen unfolding combine` first"
+    raise HepgenError(msg)
 
 
 def _read(method: str, group: h5py.Group) -> Binned:
@@ -255,6 +285,7 @@ def _read(method: str, group: h5py.Group) -> Binned:
     spectrum = Spectrum(
         group.name.strip("/"), observables, tuple(map(int, group.attrs["columns"])), edges["truth"], edges["reco"]
     )
-    maps = ({name: item[:] for name, item in group.get(part, {}).items()} for part in ("values", "refolded", "targets"))
+    maps = {part: {name: item[:] for name, item in group.get(part, {}).items()} for part in MAPS}
     counts = (Counts(*group[part][:]) for part in ("measured", "prior", "folded"))
-    return Binned(method, spectrum, *maps, group["variances"][:], *counts)
+    parts = dict(zip(("measured", "prior", "folded"), counts, strict=True))
+    return Binned(method, spectrum, variances=group["variances"][:], **maps, **parts)

@@ -7,11 +7,16 @@ from hepgen.config import Unfolding
 from hepgen.errors import HepgenError
 from hepgen.registry import unknown_name
 
-__all__ = ["Kind", "Run", "Variation", "find", "runs", "seeds_of", "studied", "variations"]
+__all__ = ["JUDGED", "MEASURED", "Kind", "Run", "Variation", "find", "runs", "seeds_of", "studied", "variations"]
 
 Kind = Literal[
     "nominal", "data", "simulation", "systematic", "closure", "linear", "bump", "alternative", "leakage", "toy"
 ]
+
+# Those that the result and its uncertainties are made of, on the data; the others are tests.
+MEASURED: tuple[Kind, ...] = ("nominal", "data", "simulation", "systematic")
+# Those whose results the tests look into one by one; of the others the spectra tell enough.
+JUDGED: tuple[Kind, ...] = ("nominal", "closure", "leakage")
 
 
 class Variation(NamedTuple):
@@ -72,8 +77,7 @@ def seeds_of(block: Unfolding, method: str, variation: Variation) -> list[int]:
 
     Binned unfolding has no random numbers; the tests and toys are those of a single training.
     """
-    measured = variation.kind in ("nominal", "data", "simulation", "systematic")
-    return block.seeds if measured and block.methods[method].type != "ibu" else block.seeds[:1]
+    return block.seeds if variation.kind in MEASURED and block.methods[method].type != "ibu" else block.seeds[:1]
 
 
 def runs(block: Unfolding, *methods: str) -> Iterator[Run]:

@@ -67,7 +67,7 @@ def write_scores(path, n, seed, about, name="pca"):
 def write_unfolded(path, n, seed, about):
     with create_h5(path, "unfolded", about) as file:
         file["weights"] = np.random.default_rng(seed).random((3, n))
-        file.attrs.update(method="omnifold", seed=seed, type="omnifold", normalisation=1.3)
+        file.attrs.update(method="omnifold", variation="nominal", seed=seed)
 
 
 WRITERS = {
@@ -97,7 +97,7 @@ def numbers(path):
         if "score" in file:
             found["score"], found["score_kl"] = (file["score"][kind][:] for kind in ("default", "kl"))
         if "weights" in file:
-            found |= {f"weight_{i + 1}": w * file.attrs["normalisation"] for i, w in enumerate(file["weights"][:])}
+            found |= {f"weight_{i + 1}": w for i, w in enumerate(file["weights"][:])}
         seed = json.loads(file.attrs["generation"])["seed"] if "generation" in file.attrs else file.attrs.get("seed")
     rows = len(next(iter(found.values())))
     return found if seed is None else found | {"seed": np.full(rows, seed)}

@@ -156,6 +156,19 @@ def test_learns_a_density_that_depends_on_a_condition(name):
         assert drawn.std(0).tolist() == pytest.approx([width, math.hypot(width, 0.5)], abs=0.12)
 
 
+@pytest.mark.parametrize("name", ["rqs_flow", "affine_flow"])
+def test_a_single_feature_needs_a_condition(name):
+    torch.manual_seed(1)
+    flow = GENERATORS.load(name)((1,), 1, layers=2, hidden=8, blocks=1)
+    for parameter in flow.parameters():
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    x = torch.linspace(-30, 30, 6001)[:, None]
+    for condition in (-1.0, 1.0):
+        density = flow.log_prob(x, torch.full_like(x, condition)).detach().exp()
+        # Sums over steps of 0.01 of what is smooth but for the knots of splines.
+        assert float(density.sum() * 0.01) == pytest.approx(1, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     ("flow", "shape", "settings", "message"),
     [

@@ -14,10 +14,14 @@ from hepgen.plots.figures import (
     Images,
     Layer,
     Line,
+    Map,
+    Maps,
     Marker,
+    Panels,
     Points,
     Scatter,
     read_figure,
+    steps,
     write_figure,
 )
 
@@ -28,7 +32,7 @@ COMPARISON = Comparison(
     histograms=[
         Histogram(label="truth", values=[4, 2, 0], errors=[1, 0.5, 0], role="reference"),
         Histogram(label="data", values=[5, 2, 1], errors=[2, 1.4, 1], role="data"),
-        Histogram(label="flow", values=[4, 3, 1], errors=[2, 1.7, 1]),
+        Histogram(label="flow", values=[4, 3, 1], errors=[2, 1.7, 1], total=[2, 2, 2]),
     ],
     x=MJJ,
     y=Axis(label="events"),
@@ -73,6 +77,24 @@ ROWS = Points(
     horizontal=True,
     markers=[Marker(label="random", at=0.5, axis="x")],
 )
+PANELS = Panels(
+    title="uncertainties",
+    panels=[
+        Curves(title=title, lines=[steps(label, [0, 1, 2], y) for label in labels], x=MJJ, y=Axis(label="share"))
+        for title, labels, y in (("IBU", ("total", "data"), [1, 2]), ("OmniFold", ("seeds", "data"), [np.nan, 2]))
+    ],
+    notes=["by source"],
+)
+MAPS = Maps(
+    title="correlation",
+    maps=[Map(title="IBU", values=[[1, -0.5], [-0.5, 1]]), Map(title="OmniFold", values=[[1, 0.2], [0.2, None]])],
+    edges=([0, 1, 3], [0, 2, 3]),
+    x=MJJ,
+    y=Axis(label="width"),
+    color=Axis(label="coefficient", range=(-1, 1)),
+    center=0,
+)
+RESPONSE = MAPS.model_copy(update={"title": "response", "color": Axis(label="share", log=True), "center": None})
 BARS = [(0, 0, 0), (1, 1, 1), (100, 90, 120)]
 SCATTER = Scatter(
     title="scan",
@@ -96,7 +118,7 @@ def corner(size):
 
 @pytest.mark.parametrize(
     "figure",
-    [COMPARISON, CURVES, IMAGES, POINTS, ROWS, SCATTER, corner(1), corner(2), corner(3)],
+    [COMPARISON, CURVES, IMAGES, MAPS, RESPONSE, PANELS, POINTS, ROWS, SCATTER, corner(1), corner(2), corner(3)],
     ids=lambda figure: figure.title,
 )
 def test_every_kind_is_drawn_from_its_file_with_all_its_labels(tmp_path, figure):
@@ -110,10 +132,34 @@ def test_every_kind_is_drawn_from_its_file_with_all_its_labels(tmp_path, figure)
     texts = {text.get_text() for text in canvas.findobj(plt.Text)}
     plt.close(canvas)
     assert figure.title in texts
-    for axis in getattr(figure, "axes", None) or [figure.x, figure.y] if figure.kind != "points" else [figure.y]:
-        assert any(axis.label in text for text in texts)
-    named = [*getattr(figure, "groups", []), *getattr(figure, "layers", []), *getattr(figure, "lines", [])]
-    assert {*getattr(figure, "series", {}), *(item.label for item in named)} <= texts
+    for part in figure.panels if figure.kind == "panels" else [figure]:
+        for axis in getattr(part, "axes", None) or [part.x, part.y] if part.kind != "points" else [part.y]:
+            assert any(axis.label in text for text in texts)
+        named = [item for kind in ("groups", "layers", "lines") for item in getattr(part, kind, [])]
+        titles = {one.title for one in getattr(part, "maps", [part])}
+        assert {*getattr(part, "series", {}), *titles, *(item.label for item in named)} <= texts
+
+
+def test_what_has_one_label_looks_the_same_in_every_panel():
+    canvas = draw(PANELS)
+    looks = [{line.get_label(): line.get_color() for line in ax.lines} for ax in canvas.axes]
+    (legend,) = canvas.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    plt.close(canvas)
+    assert looks[0]["data"] == looks[1]["data"]
+    assert len({*looks[0].values(), *looks[1].values()}) == 3
+    assert labels == ["total", "data", "seeds"]
+
+
+def test_cells_below_the_centre_are_hatched_and_unknown_ones_empty():
+    canvas = draw(MAPS)
+    shown, hatched = canvas.axes[0].collections
+    unknown = canvas.axes[1].collections[0].get_array()
+    plt.close(canvas)
+    assert hatched.get_hatch()
+    assert hatched.get_array().count() == 2
+    np.testing.assert_array_equal(np.ma.getmaskarray(unknown), [[False, False], [False, True]])
+    np.testing.assert_allclose(shown.get_clim(), (-1, 1))
 
 
 def test_no_two_of_many_look_the_same():
@@ -130,6 +176,16 @@ def test_ratio_is_to_the_reference():
     points = ratio.containers[0].lines[0].get_ydata()
     plt.close(canvas)
     assert points == pytest.approx([1.25, 1.0, float("nan")], nan_ok=True)
+
+
+def test_models_apart_have_a_ratio_panel_each():
+    other = COMPARISON.histograms[2].model_copy(update={"label": "GAN"})
+    canvas = draw(COMPARISON.model_copy(update={"histograms": [*COMPARISON.histograms, other], "apart": True}))
+    named = [[text.get_text() for text in ax.texts] for ax in canvas.axes[1:]]
+    points = [len(ax.containers) for ax in canvas.axes[1:]]
+    plt.close(canvas)
+    assert named == [["flow"], ["GAN"]]
+    assert points == [1, 1]
 
 
 def test_the_same_numbers_give_the_same_bytes(tmp_path):

@@ -344,3 +344,59 @@ def test_hdf5_that_leads_to_another_file(tmp_path, values):
         file["mass"] = h5py.ExternalLink("secret.h5", "mass")
     with pytest.raises(HepgenError, match="'mass' leads to another file, which is never followed"):
         read(tmp_path / "x.h5", {"mass_j1": "mass"})
+
+
+PAIRS = {
+    "mass": [1.0, 2, 3, 4, 5],
+    "true_mass": [10.0, 20, 30, 40, 50],
+    "seen": [1, 1, 0, 0, 1],
+    "true": [1, 0, 1, 0, 1],
+}
+LEVELS = {"mass_j1": "mass", "pass_reco": "seen", "pass_truth": "true"}
+
+
+def pairs(path, columns=None, values=PAIRS, **settings):
+    pq.write_table(pa.table(values), path)
+    truth = {"mass_j1": {"column": "true_mass", "scale": 2}}
+    (table,) = arrays.stream(sample(path, columns or LEVELS, truth=truth, **settings))
+    return table
+
+
+def test_rows_exist_at_either_level(tmp_path):
+    """What a row has at a level where it does not exist is ignored, and those that exist at neither are left out."""
+    odd = {"mass": [1.0, 2, np.nan, np.inf, 5], "true_mass": [10.0, -999, 30, np.nan, 50]}
+    for values in (PAIRS, PAIRS | odd):
+        table = pairs(tmp_path / "x.parquet", values=values)
+        assert table.passed().tolist() == [True, True, False, True]
+        assert table.passed("truth").tolist() == [True, False, True, True]
+        np.testing.assert_array_equal(table.columns["mass_j1"], [1, 2, np.nan, 5])
+        np.testing.assert_array_equal(table.truth["mass_j1"], [20, np.nan, 60, 100])
+
+
+def test_pairs_without_flags_exist_at_both_levels(tmp_path):
+    table = pairs(tmp_path / "x.parquet", {"mass_j1": "mass"}, cut="mass_j1 > 2")
+    assert table.truth["mass_j1"].tolist() == [60, 80, 100]
+    assert table.passed("truth").all()
+
+
+def test_numbers_of_rows_that_exist_must_be_finite(tmp_path):
+    for name, row in (("mass", 1), ("true_mass", 2)):
+        broken = PAIRS | {name: np.where(np.arange(5) == row, np.nan, PAIRS[name])}
+        with pytest.raises(HepgenError, match=rf"column '{name}' \(mass_j1\): 1 values .*not finite.* in row {row}"):
+            pairs(tmp_path / "x.parquet", values=broken)
+    with pytest.raises(HepgenError, match=r"column 'mass' \(pass_reco\): 4 values are neither 0 nor 1"):
+        pairs(tmp_path / "x.parquet", LEVELS | {"pass_reco": "mass"})
+    with pytest.raises(HepgenError, match=r"unknown column .*'gen_mass'"):
+        list(arrays.stream(sample(tmp_path / "x.parquet", LEVELS, truth={"mass_j1": "gen_mass"})))
+
+
+@pytest.mark.parametrize(
+    ("columns", "truth", "message"),
+    [
+        (LEVELS, {}, "pass_truth says which rows exist at particle level, which is given by `truth`"),
+        ({"mass_j1": 0}, {"mass_j1": 1, "weight": 2}, "truth: weight is no observable; it belongs in `columns`"),
+    ],
+)
+def test_levels_that_do_not_fit(tmp_path, columns, truth, message):
+    with pytest.raises(ValidationError, match=message):
+        sample(tmp_path / "x.npy", columns, truth=truth)

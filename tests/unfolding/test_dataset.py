@@ -1,17 +1,14 @@
+import awkward as ak
 import numpy as np
 import pytest
 
+from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
+from hepgen.events import Events, write_events
+from hepgen.jets import observe_file
 from hepgen.table import Table
-from hepgen.unfolding.dataset import (
-    Level,
-    Pairs,
-    bin_edges,
-    read_data,
-    read_data_pairs,
-    read_simulation,
-    warn_uncovered,
-)
+from hepgen.unfolding.dataset import Level, Pairs, Problem, read_pairs, read_problem, warn_empty, warn_uncovered
+from hepgen.unfolding.spectra import Spectrum
 
 
 def table(n=6, **columns):
@@ -19,57 +16,98 @@ def table(n=6, **columns):
     return Table({"mass_j1": x + 0.5, "alpha": 10 * x, **columns}, {"alpha": 10 * x + 1, "mass_j1": x})
 
 
-def test_columns_are_matched_by_name(make_config, store):
-    block = make_config(observables=["alpha", "mass_j1"]).unfolding
-    simulation = read_simulation(block, store("s", table(), chunks=2))
-    np.testing.assert_array_equal(simulation.truth, np.stack([10 * np.arange(6) + 1, np.arange(6)], 1))
-    np.testing.assert_array_equal(simulation.reco, np.stack([10 * np.arange(6), np.arange(6) + 0.5], 1))
-    np.testing.assert_array_equal(simulation.weights, np.ones(6))
+def without_truth(content):
+    return Table(content.columns)
 
 
-def test_event_weights_are_read_on_both_levels(make_config, store):
-    block, weights = make_config().unfolding, np.array([0, 1, 2, 3, 4, 5.0])
-    paths = store("s", table(weight=weights))
-    for level in (read_simulation(block, paths), read_data(block, paths), read_data_pairs(block, paths)):
-        np.testing.assert_array_equal(level.weights, weights)
+@pytest.fixture
+def read(make_config, store):
+    """The problem of a simulation and data, both `table()` where nothing else is said."""
+
+    def make(simulation=None, data=None, background=None, **changes):
+        tables = {
+            "simulation": store("simulation", simulation or table(), chunks=2),
+            "nature": store("nature", data or without_truth(table())),
+        }
+        if background:
+            tables["background"] = store("background", background)
+            changes["background"] = ["background"]
+        return read_problem(make_config(**changes).unfolding, tables)
+
+    return make
+
+
+def test_columns_are_matched_by_name(read):
+    turned = Table(dict(reversed(table().columns.items())))
+    problem = read(data=turned, observables=["alpha", "mass_j1"])
+    x = np.arange(6)
+    np.testing.assert_array_equal(problem.simulation.truth, np.stack([10 * x + 1, x], 1))
+    np.testing.assert_array_equal(problem.simulation.reco, np.stack([10 * x, x + 0.5], 1))
+    np.testing.assert_array_equal(problem.data.values, problem.simulation.reco)
+    np.testing.assert_array_equal(problem.simulation.weights, np.ones(6))
+
+
+def test_event_weights_are_read_on_both_levels(read):
+    weights = np.array([0, 1, 2, 3, 4, 5.0])
+    problem = read(table(weight=weights), table(weight=2 * weights), table(weight=0.5 * weights))
+    np.testing.assert_array_equal(problem.simulation.weights, weights)
+    np.testing.assert_array_equal(problem.data.weights, 2 * weights)
+    np.testing.assert_array_equal(problem.background.weights, 0.5 * weights)
+    assert problem.signal == 1.5 * weights.sum()
 
 
 @pytest.mark.parametrize("worst", [np.nan, np.inf, -0.5])
-def test_unusable_weights(make_config, store, worst):
-    weights = np.array([1, 1, 1, 1, 1, worst])
-    with pytest.raises(HepgenError, match=rf"unfolding\.data 'nature': event weights .* found {worst}"):
-        read_data(make_config().unfolding, store("d", table(weight=weights)))
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        ("simulation", "unfolding: sample 'simulation'"),
+        ("data", r"unfolding\.data 'nature'"),
+        ("background", r"unfolding\.background 'background'"),
+    ],
+)
+def test_unusable_weights(read, part, where, worst):
+    weights = np.array([1, 1, 1, 1, worst, worst])
+    with pytest.raises(
+        HepgenError, match=rf"{where}: column 'weight': 2 of 6 .*not finite, e.g. {worst}; mend the sample"
+    ):
+        read(**{part: table(weight=weights)})
 
 
-def test_all_weights_zero(make_config, store):
-    with pytest.raises(HepgenError, match="not all zero"):
-        read_data(make_config().unfolding, store("d", table(weight=np.zeros(6))))
+def test_all_weights_zero(read):
+    with pytest.raises(HepgenError, match=r"'nature': column 'weight': all 6 event weights are zero"):
+        read(data=table(weight=np.zeros(6)))
 
 
-def test_missing_observable(make_config, store):
-    block = make_config(observables=["mass_j2"]).unfolding
+def test_missing_observable(read):
     with pytest.raises(HepgenError, match=r"unknown observable 'mass_j2'.*mass_j1"):
-        read_data(block, store("d", table()))
+        read(observables=["mass_j2"])
 
 
-def test_values_that_are_not_finite(make_config, store):
+def test_values_that_are_not_finite(read):
     broken = table()
     broken.columns["mass_j1"][2] = np.nan
     with pytest.raises(HepgenError, match=r"'nature': 1 of 6 values of mass_j1 \(columns\)"):
-        read_data(make_config().unfolding, store("d", broken))
+        read(data=broken)
     broken = table()
     broken.truth["alpha"][:2] = np.inf
     with pytest.raises(HepgenError, match=r"'simulation': 2 of 6 values of alpha \(truth\)"):
-        read_simulation(make_config().unfolding, store("s", broken))
+        read(broken)
 
 
-def test_simulation_without_truth(make_config, store):
-    with pytest.raises(HepgenError, match="has no particle level"):
-        read_simulation(make_config().unfolding, store("s", Table(table().columns)))
+def test_a_simulation_needs_truth(make_config, store, read):
+    with pytest.raises(HepgenError, match="sample 'simulation': has no particle level"):
+        read(without_truth(table()))
+    block = make_config(systematics=["other"]).unfolding
+    with pytest.raises(HepgenError, match="sample 'other': has no particle level"):
+        read_pairs(block, {"other": store("other", without_truth(table()))}, "other")
 
 
-def test_data_need_no_truth(make_config, store):
-    assert len(read_data(make_config().unfolding, store("d", Table(table().columns))).values) == 6
+def test_the_truth_of_the_data_is_ignored_and_this_is_said(read, capsys):
+    assert len(read(data=without_truth(table())).data.values) == 6
+    assert capsys.readouterr().err == ""
+    assert len(read(data=table()).data.values) == 6
+    expected = "unfolding.data 'nature': it has a particle level, which no unfolding looks at\n"
+    assert capsys.readouterr().err == expected
 
 
 def partial_table():
@@ -81,61 +119,76 @@ def partial_table():
     return content
 
 
-def test_misses_and_fakes_are_told_apart(make_config, store):
-    block, paths = make_config().unfolding, store("s", partial_table(), chunks=2)
-    for pairs in (read_simulation(block, paths), read_data_pairs(block, paths)):
-        assert pairs.pass_reco.tolist() == [True, False, True, True, True, True]
-        assert pairs.pass_truth.tolist() == [True, True, True, True, False, True]
-        assert pairs.seen_weights.tolist() == [1, 0, 1, 1, 1, 1]
-        assert pairs.true_weights.tolist() == [1, 1, 1, 1, 0, 1]
-        assert np.isfinite(pairs.reco[pairs.pass_reco]).all()
-    assert read_data(block, paths).values[:, 0].tolist() == [0, 20, 30, 40, 50]
+def test_misses_and_fakes_are_told_apart(read):
+    problem = read(partial_table(), partial_table())
+    pairs = problem.simulation
+    assert pairs.pass_reco.tolist() == [True, False, True, True, True, True]
+    assert pairs.pass_truth.tolist() == [True, True, True, True, False, True]
+    assert pairs.seen_weights.tolist() == [1, 0, 1, 1, 1, 1]
+    assert pairs.true_weights.tolist() == [1, 1, 1, 1, 0, 1]
+    assert np.isfinite(pairs.seen.values).all()
+    assert problem.data.values[:, 0].tolist() == [0, 20, 30, 40, 50]
 
 
-def test_values_of_an_event_that_passes_must_be_finite(make_config, store):
+def test_values_of_an_event_that_passes_must_be_finite(read):
     broken = partial_table()
     broken.truth["alpha"][0] = np.nan
     with pytest.raises(HepgenError, match=r"1 of 5 values of alpha \(truth\)"):
-        read_simulation(make_config().unfolding, store("s", broken))
+        read(broken)
 
 
-def test_nothing_is_seen(make_config, store):
-    paths = store("d", table(pass_reco=np.zeros(6, bool), pass_truth=np.ones(6, bool)))
-    with pytest.raises(HepgenError, match=r"unfolding\.data 'nature': no events"):
-        read_data(make_config().unfolding, paths)
+@pytest.mark.parametrize("seen", [0, 1])
+def test_too_little_is_seen(read, seen):
+    few = table(pass_reco=np.arange(6) < seen, pass_truth=np.ones(6, bool))
+    with pytest.raises(
+        HepgenError, match=rf"unfolding\.data 'nature': {seen} events \(columns\); unfolding needs more"
+    ):
+        read(data=few)
+    with pytest.raises(HepgenError, match=rf"sample 'simulation': {seen} events \(columns\)"):
+        read(few)
 
 
-def test_no_events(make_config, monkeypatch):
-    empty = Table({"alpha": np.empty(0), "mass_j1": np.empty(0)})
-    monkeypatch.setattr("hepgen.unfolding.dataset.read_tables", lambda paths, **_: empty)
-    with pytest.raises(HepgenError, match=r"unfolding\.data 'nature': no events"):
-        read_data(make_config().unfolding, ["any"])
+@pytest.mark.parametrize("scale", [1, 3])
+def test_a_background_as_large_as_the_data(read, scale):
+    with pytest.raises(
+        HepgenError, match=rf"{6 * scale} events of background are expected in data of 6; check the wei"
+    ):
+        read(background=table(weight=np.full(6, float(scale))))
 
 
-@pytest.mark.parametrize(
-    ("name", "scale", "bins", "low", "high"),
-    [
-        ("mass_j1", 20, 50, 0, 75),
-        ("multiplicity_j2", 20, 80, 0, 80),
-        ("zg_j1", 0.2, 50, 0, 0.5),
-        ("pt_j1", 300, 30, 0, 600),
-    ],
-)
-def test_binning(name, scale, bins, low, high):
-    values = scale * np.random.default_rng(1).uniform(0.5, 1.5, 1000)
-    np.testing.assert_allclose(bin_edges(name, 30, values), np.linspace(low, high, bins + 1))
+def test_the_background_is_subtracted_cell_by_cell():
+    data, background = Level(np.array([[0.5], [0.5], [1.5]]), np.ones(3)), Level(np.array([[1.5]]), np.array([2.0]))
+    everything = np.ones(3, bool)
+    pairs = Pairs(data.values, data.values, data.weights, everything, everything)
+    edges = (np.array([0.0, 1, 2]),)
+    measured = Problem(pairs, data, background).measured(Spectrum("x", ("x",), (0,), edges, edges))
+    assert measured.values.tolist() == [0, 2, -1, 0]
+    assert measured.variances.tolist() == [0, 2, 1 + 4, 0]
 
 
-def test_wide_jets_are_not_binned_as_narrow_ones():
-    values = np.random.default_rng(1).uniform(50, 500, 1000)
-    np.testing.assert_allclose(bin_edges("mass_j1", 30, values), np.linspace(0, 800, 31))
+def jets_of(number):
+    """Events with one jet each, of the given numbers of particles."""
+    pt = ak.unflatten(np.linspace(20, 30, sum(number)), number)
+    return ak.zip({"pt": pt, "eta": 0 * pt, "phi": 0 * pt})
 
 
-def test_unknown_observables_are_binned_over_their_own_range():
-    edges = bin_edges("alpha", 10, np.linspace(-3, 3, 1001))
-    assert len(edges) == 11
-    assert edges[0] == pytest.approx(-2.97)
-    assert edges[-1] == pytest.approx(2.97)
+def test_constituents_are_read_at_both_levels_where_a_method_sees_them(make_config, tmp_path):
+    tables = {}
+    for name, reco, truth in (("simulation", [2, 0, 3, 1], [1, 2, 0, 4]), ("nature", [1, 2], None)):
+        events = Events(jets_of(reco), truth=None if truth is None else jets_of(truth))
+        write_events(tmp_path / "events.h5", [events])
+        tables[name] = [tmp_path / f"{name}.h5"]
+        observe_file(tmp_path / "events.h5", *tables[name], JetDefinition(radius=0.4, number=1, pt_min=5))
+    block = make_config(observables=["mass_j1"], constituents={"number": 3}).unfolding
+    assert read_problem(block, tables).simulation.particles is None
+    problem = read_problem(block, tables, particles=True)
+    for particles, counts in (
+        (problem.simulation.particles, [2, 0, 3, 1]),
+        (problem.simulation.true_particles, [1, 2, 0, 3]),
+        (problem.data.particles, [1, 2]),
+    ):
+        assert particles.shape == (len(counts), 3, 3)
+        assert (particles[:, :, 0] > 0).sum(1).tolist() == counts
 
 
 def uncovered(simulated, measured, weights=None):
@@ -143,7 +196,9 @@ def uncovered(simulated, measured, weights=None):
     everything = np.ones(len(simulated), dtype=bool)
     simulation = Pairs(simulated[:, None], simulated[:, None], weights, everything, everything)
     data = Level(measured[:, None], np.ones(len(measured)))
-    return warn_uncovered(["mass_j1"], [np.linspace(0, 50, 11)], simulation, data)
+    edges = (np.linspace(0, 50, 11),)
+    problem = Problem(simulation, data, data.rows(slice(0)))
+    return warn_uncovered([Spectrum("mass_j1", ("mass_j1",), (0,), edges, edges)], problem)
 
 
 def test_uncovered_regions_are_named(capsys):
@@ -171,3 +226,22 @@ def test_simulated_events_of_zero_weight_cover_nothing():
     assert uncovered(x, x) == []
     (line,) = uncovered(x, x, np.where(x < 25, 1.0, 0.0))
     assert "201 data events between 25 and 50 GeV" in line
+
+
+def test_empty_truth_bins_are_named(capsys):
+    x = np.array([[0.5, 5.0], [1.5, 15.0], [1.5, 5.0]])
+    everything = np.ones(3, bool)
+    pairs = Pairs(x, x, np.array([1.0, 1, 0]), everything, everything)
+    first, second = np.array([0.0, 1, 2, 3]), np.array([0.0, 10, 20])
+    spectra = [
+        Spectrum("a", ("a",), (0,), (first,), (first,)),
+        Spectrum("b", ("b",), (1,), (second,), (second,)),
+        Spectrum("plane", ("a", "b"), (0, 1), (first, second), (first, second)),
+    ]
+    lines = [
+        "warning: a: 1 of 3 bins hold no simulated truth and stay empty (a 2 to 3)",
+        "warning: plane: 4 of 6 bins hold no simulated truth and stay empty "
+        "(a 0 to 1 and b 10 to 20; a 1 to 2 and b 0 to 10; a 2 to 3 and b 0 to 10; ...)",
+    ]
+    assert warn_empty(spectra, pairs) == lines
+    assert capsys.readouterr().err.splitlines() == lines

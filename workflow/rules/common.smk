@@ -190,10 +190,35 @@ def unfoldings(wildcards):
     return _unfolded(variations.runs(CONFIG.unfolding, wildcards.model))
 
 
-def measurements():
-    """The unfoldings of the data as they are, of all methods and seeds."""
+def measurements(*kinds):
+    """The unfoldings of the data as they are, or of some kinds of variations, of all methods and seeds."""
     runs = variations.runs(CONFIG.unfolding) if CONFIG.unfolding else []
-    return _unfolded(run for run in runs if run.variation.kind == "nominal")
+    wanted = kinds or ("nominal",)
+    return _unfolded(run for run in runs if run.variation.kind in wanted)
+
+
+def bundled(wildcards):
+    """The unfoldings that a method's result and its uncertainties are made of."""
+    found = variations.runs(CONFIG.unfolding, wildcards.model)
+    return _unfolded(run for run in found if run.variation.kind in variations.MEASURED)
+
+
+def published():
+    """Events with weights, and spectra for HEPData, of all methods whose uncertainties are known."""
+    block = CONFIG.unfolding
+    studied = variations.studied(block) if block else []
+    weighted = [name for name in studied if block.methods[name].type != "ibu"]
+    bundles = [
+        f"{OUT}/unfolding/bundles/{name}.{form}"
+        for name in weighted
+        for form in ("h5", "root")
+    ]
+    return [*bundles, *(f"{OUT}/unfolding/hepdata/{name}.tar.gz" for name in studied)]
+
+
+def verdicts():
+    """What the unfolding's tests found."""
+    return [f"{OUT}/unfolding/verdict.json"] if CONFIG.unfolding else []
 
 
 def _unfolded(runs):
@@ -248,7 +273,10 @@ def caption_of(name, figure):
 
 def analysis(name):
     """Everything that an analysis delivers."""
-    return [f"{OUT}/{name}/metrics.json", *figures(name)] if name in ANALYSES else []
+    if name not in ANALYSES:
+        return []
+    further = [*verdicts(), *published()] if name == "unfolding" else []
+    return [f"{OUT}/{name}/metrics.json", *figures(name), *further]
 
 
 def growing(base):

@@ -46,6 +46,7 @@ for name in FIGURED:
 rule summary:
     input:
         expand(f"{OUT}/{{analysis}}/metrics.json", analysis=ANALYSES),
+        verdicts(),
         tables(*CONFIG.samples),
     output:
         metrics=f"{OUT}/metrics.json",
@@ -57,6 +58,11 @@ rule summary:
             ),
             category="Tables",
             caption="../report/tables.rst",
+        ),
+        tests=report(
+            [f"{OUT}/tables/tests.html"] if verdicts() else [],
+            category="Tables",
+            caption="../report/tests.rst",
         ),
     log:
         f"{OUT}/logs/summary.log",

@@ -48,6 +48,31 @@ rule unfolding_combine:
         "hepgen unfolding combine {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
 
 
+# Test all methods: closure, stress, toys, bottom line and leakage; no truth of the data is read.
+rule unfolding_verdict:
+    input:
+        expand(
+            f"{OUT}/unfolding/measured/{{model}}.h5",
+            model=names_in("unfolding", "methods"),
+        ),
+        measurements(*variations.JUDGED),
+    output:
+        f"{OUT}/unfolding/verdict.json",
+    log:
+        f"{OUT}/logs/unfolding_verdict.log",
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(30),
+    params:
+        config=FROZEN,
+        folder=subpath(output[0], parent=True),
+        card=card("unfolding_verdict"),
+        code=code("unfolding_verdict"),
+    shell:
+        "hepgen unfolding verdict {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
 # Score the unfolded results with the truth of the data, beside the prior and no unfolding at all.
 rule unfolding_evaluate:
     input:
@@ -73,3 +98,51 @@ rule unfolding_evaluate:
         code=code("unfolding_evaluate"),
     shell:
         "hepgen unfolding evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+# The deliverable: simulated events with the weights of one method, for hepgen and for ROOT.
+rule unfolding_bundle:
+    input:
+        tables=tables(*unfolding_samples()),
+        measured=f"{OUT}/unfolding/measured/{{model}}.h5",
+        results=bundled,
+    output:
+        h5=f"{OUT}/unfolding/bundles/{{model}}.h5",
+        root=f"{OUT}/unfolding/bundles/{{model}}.root",
+    log:
+        f"{OUT}/logs/unfolding_bundle/{{model}}.log",
+    wildcard_constraints:
+        model=any_of(names_in("unfolding", "methods")),
+    threads: 1
+    resources:
+        mem_mb=growing(3000),
+        runtime=growing(60),
+    params:
+        config=FROZEN,
+        card=card("unfolding_bundle", "model"),
+        code=code("unfolding_bundle", "model"),
+    shell:
+        "(hepgen unfolding bundle {params.config:q} {wildcards.model:q} {input:q} --output {output.h5:q}"
+        " && hepgen export {output.h5:q} --output {output.root:q}) > {log:q} 2>&1"
+
+
+# Spectra with covariances, as a submission to HEPData.
+rule unfolding_hepdata:
+    input:
+        f"{OUT}/unfolding/measured/{{model}}.h5",
+    output:
+        f"{OUT}/unfolding/hepdata/{{model}}.tar.gz",
+    log:
+        f"{OUT}/logs/unfolding_hepdata/{{model}}.log",
+    wildcard_constraints:
+        model=any_of(names_in("unfolding", "methods")),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        config=FROZEN,
+        card=card("unfolding_hepdata", "model"),
+        code=code("unfolding_hepdata", "model"),
+    shell:
+        "hepgen unfolding hepdata {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
