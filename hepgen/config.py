@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from itertools import combinations, pairwise
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -52,6 +53,7 @@ __all__ = [
     "json_schema",
     "load",
     "parse",
+    "rising",
 ]
 
 
@@ -62,6 +64,9 @@ def _unique(values: list[Any]) -> list[Any]:
         raise ValueError(msg)
     return values
 
+
+# The other sources of uncertainty beside the systematics, see `hepgen.unfolding.uncertainties.Budget`, and their sum.
+SOURCES_OF_ERRORS = {"data", "simulation", "events", "seeds", "total"}
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
@@ -272,15 +277,20 @@ class Generation(Strict):
     models: dict[Name, Generator] = Field(min_length=1)
 
 
-def _rising(values: list[float]) -> list[float]:
+def rising(edges: Sequence[float]) -> bool:
+    """Whether edges make bins: two or more finite numbers, each larger than the one before."""
+    return len(edges) > 1 and all(map(isfinite, edges)) and all(low < high for low, high in pairwise(edges))
+
+
+def _edges(values: list[float]) -> list[float]:
     """Refuse edges that do not make bins."""
-    if any(low >= high for low, high in pairwise(values)):
-        msg = "bin edges must rise"
+    if not rising(values):
+        msg = "bin edges must be finite and rise"
         raise ValueError(msg)
     return values
 
 
-Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_rising)]
+Edges = Annotated[list[float], Field(min_length=2), AfterValidator(_edges)]
 
 
 class Binning(Strict):
@@ -705,6 +715,13 @@ def _check_unfolding(config: Config, block: Unfolding) -> None:
             _known(f"unfolding.{where}", "entry of unfolding.observables", name, block.observables)
     for name in block.planes.keys() & set(block.observables):
         msg = f"unfolding.planes.{name}: an observable has this name; choose another one"
+        raise HepgenError(msg)
+    for key in ("replicas", "toys"):
+        if getattr(block, key) == 1:
+            msg = f"unfolding.{key}: the spread of a single one is not known; take 10 or more, or none"
+            raise HepgenError(msg)
+    for name in SOURCES_OF_ERRORS & set(block.systematics):
+        msg = f"unfolding.systematics: {name!r} is what another source of uncertainty is called; rename the sample"
         raise HepgenError(msg)
     for name in block.studied:
         _known("unfolding.studied", "entry of unfolding.methods", name, block.methods)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hepgen.config import Config, Generator
+from hepgen.config import Config, Generator, UnfoldingMethod
 from hepgen.inputs import matching
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.observables import plugin_modules
@@ -17,8 +17,9 @@ from hepgen.provenance import fingerprint, stamp
 from hepgen.registry import look_up
 from hepgen.samples import FileSample, Sample
 from hepgen.sources import SOURCES
+from hepgen.unfolding import METHODS, RATIO
 
-__all__ = ["card", "code", "generator_modules", "provenance", "resolved"]
+__all__ = ["card", "code", "generator_modules", "method_modules", "provenance", "resolved"]
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -50,6 +51,17 @@ def generator_modules(entry: Generator) -> list[str]:
     """The modules of the plug-ins that a generator is made of: its network and what reweights its events."""
     modules = [GENERATORS.target(entry.type)[0]]
     return [*modules, TAGGERS.target(entry.reweighting)[0]] if entry.reweighting else modules
+
+
+def method_modules(entry: UnfoldingMethod) -> list[str]:
+    """The modules that an unfolding loads by name: the method's and its networks'; binned unfolding loads none."""
+    if entry.type == "ibu":
+        return []
+    if entry.type == "omnifold":
+        learnt = [CLASSIFIERS.target(entry.model or "mlp")]
+    else:
+        learnt = [GENERATORS.target(entry.model or "rqs_flow"), CLASSIFIERS.target(RATIO)]
+    return [module for module, _ in (METHODS.target(entry.type), *learnt)]
 
 
 def _pick(config: Config, block: str, *, without: Iterable[str] = ()) -> dict[str, Any]:
@@ -137,6 +149,7 @@ _CARDS = {
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
     "unfolding_verdict": lambda c, _: _pick(c, "unfolding"),
     "unfolding_bundle": lambda c, n: {**_published(c), "method": c.unfolding.methods[n]},
+    "unfolding_export": lambda *_: {},
     "unfolding_hepdata": lambda c, n: {"title": c.title, **_published(c), "method": c.unfolding.methods[n]},
     "integration_sample": _integrator,
     "integration_evaluate": lambda c, _: _pick(c, "integration"),
@@ -153,6 +166,7 @@ _STAGE_MODULES = {
     "search": "hepgen.search.evaluate",
     "tagging_split": "hepgen.tagging.external",
     "unfolding_combine": "hepgen.unfolding.results",
+    "unfolding_export": "hepgen.export",
     "summary": "hepgen.summary",
 }
 
@@ -169,10 +183,10 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules.append(TAGGERS.target(config.tagging.entries[name].type)[0])
     elif stage in ("generation_train", "generation_sample"):
         modules += generator_modules(config.generation.models[name])
-    elif stage in ("unfolding_unfold", "unfolding_posterior") and config.unfolding.methods[name].type != "ibu":
-        method = config.unfolding.methods[name]
-        known, default = (CLASSIFIERS, "mlp") if method.type == "omnifold" else (GENERATORS, "rqs_flow")
-        modules.append(known.target(method.model or default)[0])
+    elif stage in ("unfolding_unfold", "unfolding_posterior"):
+        modules += method_modules(config.unfolding.methods[name])
+    elif stage == "unfolding_export":
+        modules.append("hepgen.export.root")
     elif stage == "integration_sample" and config.integration.methods[name].type == "flow":
         modules.append(GENERATORS.target(config.integration.methods[name].model)[0])
     return modules

@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 # Read when a run is planned; what they decide reaches a job through its card and its model's module.
-PLANNING = {"hepgen.config", "hepgen.datasets", "hepgen.models", "hepgen.plan", "hepgen.samples", "hepgen.sources"}
+PLANNING = {f"hepgen.{name}" for name in ("config", "datasets", "models", "plan", "samples", "sources", "unfolding")}
 
 
 def digest(value: Any) -> str:

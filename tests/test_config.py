@@ -85,7 +85,10 @@ def test_every_configuration_in_the_project_is_valid(path):
             {"mas_j1": {"edges": [0, 1]}},
             r"unfolding\.binning: unknown entry .* 'mas_j1' \(did you",
         ),
-        ("unfolding.binning", {"mass_j1": {"edges": [1, 0]}}, r"unfolding\.binning\.mass_j1\.edges: "),
+        ("unfolding.binning", {"mass_j1": {"edges": [1, 0]}}, r"unfolding\.binning\.mass_j1\.edges: .*must be finite"),
+        ("unfolding.binning", {"mass_j1": {"edges": [0, float("inf")]}}, r"mass_j1\.edges: .*must be finite and rise"),
+        ("unfolding.replicas", 1, r"unfolding\.replicas: the spread of a single one is not known; take 10 or more"),
+        ("unfolding.toys", 1, r"unfolding\.toys: the spread of a single one is not known"),
         (
             "unfolding.planes",
             {"both": {"mass_j1": {"edges": [0, 1]}, "pt_j1": {"edges": [0, 1]}}},

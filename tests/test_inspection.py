@@ -270,8 +270,7 @@ def test_exported_products_are_read_again(tmp_path, rng):
         folder = tmp_path / name[2:]
         folder.mkdir()
         _, _, table = run(inspect([str(tmp_path / name)]), folder)
-        both = table.truth["mjj"] if name == "t.root" else table.columns["truth_mjj"]
-        np.testing.assert_array_equal(both, truth["mjj"].astype(np.float32))
+        np.testing.assert_array_equal(table.truth["mjj"], truth["mjj"].astype(np.float32))
 
 
 def test_a_tree_without_events(tmp_path):

@@ -21,6 +21,8 @@ STAGES = [
     ("plot", ""), ("summary", ""),
 ]  # fmt: skip
 
+METHODS = {"omnifold", "conditional_flow", "neural_bayes"}
+
 
 def unchanged(content):
     pass
@@ -104,6 +106,47 @@ def test_code_names_the_module_of_the_model():
 def test_the_code_of_a_generator_is_that_of_its_reweighting_too():
     entry = Generator(type="rqs_flow", reweighting="mlp_classifier")
     assert plan.generator_modules(entry) == ["hepgen.models.flows", "hepgen.models.supervised"]
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """The modules, without the package's name, that the code of a stage covers."""
+    monkeypatch.setattr("hepgen.provenance.digest", set)
+    content = copy.deepcopy(EMBEDDED)
+    content["unfolding"]["methods"] = {name: {"type": name} for name in METHODS | {"ibu"}}
+    content["unfolding"]["methods"]["trees"] = {"type": "omnifold", "model": "gradient_boosting"}
+    config = parse(content)
+    return lambda stage, name="": {module.removeprefix("hepgen.") for module in plan.code(config, stage, name)}
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "networks"),
+    [
+        ("ibu", set(), set()),
+        ("omnifold", {"omnifold"}, {"classifiers"}),
+        ("trees", {"omnifold"}, {"trees"}),
+        ("conditional_flow", {"conditional_flow"}, {"flows", "trees"}),
+        ("neural_bayes", {"neural_bayes"}, {"flows", "trees"}),
+    ],
+)
+def test_the_code_of_an_unfolding_is_that_of_its_own_method_and_networks(modules, name, method, networks):
+    found = modules("unfolding_unfold", name)
+    assert {other for other in METHODS if f"unfolding.{other}" in found} == method
+    assert {part for part in ("classifiers", "trees", "flows") if f"models.{part}" in found} == networks
+    assert {"unfolding.unfold", "unfolding.ibu", "unfolding.pseudodata"} <= found
+
+
+def test_what_is_made_of_unfoldings_does_not_depend_on_how_these_are_made(modules):
+    for stage in ("combine", "verdict", "evaluate", "bundle", "hepdata"):
+        found = modules(f"unfolding_{stage}", "omnifold")
+        assert "unfolding.results" in found
+        assert not {f"unfolding.{name}" for name in METHODS | {"unfold", "pseudodata"}} & found, stage
+
+
+def test_a_bundle_for_root_depends_on_its_writer_alone(modules):
+    assert {"export", "export.root", "export.products"} <= modules("unfolding_export")
+    assert "export.root" not in modules("unfolding_bundle", "omnifold")
+    assert not any(module.startswith("unfolding") for module in modules("unfolding_export"))
 
 
 def test_an_unknown_model_is_named():

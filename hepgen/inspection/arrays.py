@@ -279,7 +279,13 @@ def _table(path: str, kind: str, events: int, columns: Mapping, contents: list[t
             "no column holds observables: finite numbers, one an event; lists are read from ROOT files"
         )
         return finding
-    entry = {"source": "arrays", "columns": kept}
+    true = {name: column for name, column in kept.items() if name.startswith("truth_") and name[6:] in kept}
+    entry = {"source": "arrays", "columns": {name: kept[name] for name in kept if name not in true}}
+    if true:
+        entry["truth"] = {name[6:]: column for name, column in true.items()}
+    else:
+        # Which rows have a particle level means nothing without one.
+        entry["columns"].pop("pass_truth", None)
     comments = {"columns": "in GeV and radians; give others a scale: {column: 0, scale: 0.001}"}
     left = len(columns) - len(kept)
     what = f"{len(kept)} columns" + (f" of {len(columns)}" if left else "")

@@ -15,6 +15,11 @@ class Counts(NamedTuple):
     values: np.ndarray
     variances: np.ndarray
 
+    @property
+    def events(self) -> float:
+        """How many events of equal weight are known as well."""
+        return float(self.values.sum() ** 2 / self.variances.sum())
+
 
 class Chi2(NamedTuple):
     """χ², its degrees of freedom and the standard deviation of χ²/ndf."""

@@ -65,7 +65,7 @@ TAGGERS = Registry(
         "qcd_or_what": "hepgen.models.published:QCDOrWhat",
         "farina_dense": "hepgen.models.published:FarinaDense",
         "farina_conv": "hepgen.models.published:FarinaConv",
-        "constituent_autoencoder": "hepgen.models.sets:ConstituentAutoencoder",
+        "constituent_autoencoder": "hepgen.models.set_autoencoder:ConstituentAutoencoder",
         "normalised_autoencoder": "hepgen.models.normalised:NormalisedAutoencoder",
         "isolation_forest": "hepgen.models.trees:IsolationForest",
         "gradient_boosting": "hepgen.models.trees:GradientBoosting",

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hepgen.config import Config
+from hepgen.config import Config, rising
 from hepgen.errors import HepgenError
 from hepgen.expressions import Expression
 from hepgen.metrics.histograms import Counts
@@ -146,7 +146,7 @@ def write_bundle(
             Columns(group.create_group("columns")).append({name: table.truth[name][passed] for name in about.columns})
             weights = group.create_group("weights", track_order=True)
             for name in about.weights(sample):
-                given = [read_weights(found[name, seed], len(table))[about.iteration - 1] for seed in about.seeds]
+                given = [read_weights(found[name, seed], len(table), about.iteration - 1) for seed in about.seeds]
                 rows = np.stack(given)[:, passed]
                 if "weight" not in group:
                     _store(group, "weight", rows.mean(0))
@@ -281,14 +281,10 @@ class Bundle:
 def _spectrum(observables: Sequence[Axis], edges: Sequence[Sequence[float]]) -> Spectrum:
     names = tuple(x if isinstance(x, str) else "the given values" for x in observables)
     cuts = tuple(np.asarray(x, np.float64) for x in edges)
-    if len(cuts) != len(names) or not all(x.ndim == 1 and len(x) > 1 and _rising(x) for x in cuts):
+    if len(cuts) != len(names) or not all(x.ndim == 1 and rising(x) for x in cuts):
         msg = f"histogram: {len(names)} observables need as many lists of bin edges, of two or more rising numbers each"
         raise HepgenError(msg)
     return Spectrum(" and ".join(names), names, tuple(range(len(names))), cuts, cuts)
-
-
-def _rising(edges: np.ndarray) -> bool:
-    return bool(np.isfinite(edges).all() and (np.diff(edges) > 0).all())
 
 
 def _counts(spectrum: Spectrum, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from hepgen.config import Unfolding
 from hepgen.errors import HepgenError
 from hepgen.metrics.histograms import Counts
@@ -44,11 +42,6 @@ class Spectra:
         """The bins."""
         return self.first.spectrum
 
-    @property
-    def same_bins(self) -> bool:
-        """Whether the bins are the same at both levels, so that these can be compared."""
-        return all(np.array_equal(*edges) for edges in zip(self.spectrum.truth, self.spectrum.reco, strict=True))
-
 
 def side_by_side(block: Unfolding, files: Sequence[Path], truth: Pairs | None) -> list[Spectra]:
     """The spectra of all methods, each method at the iteration that its toys ask for.
@@ -59,8 +52,7 @@ def side_by_side(block: Unfolding, files: Sequence[Path], truth: Pairs | None) -
         truth: The data with their truth, where it is known.
 
     Raises:
-        HepgenError: if a method's file is missing or of other spectra, its iteration cannot be chosen, or a spectrum
-            is empty.
+        HepgenError: if a method's file is missing or of other spectra, or its iteration cannot be chosen.
     """
     found = {name: measured_by(name, files) for name in block.methods}
     chosen = {name: choose(spectra) for name, spectra in found.items()}
@@ -76,10 +68,6 @@ def _of_one(name: str, found: dict[str, list[Binned]], chosen: dict[str, int], t
         msg = f"unfolding: no {name} in the spectra of {', '.join(lacking)}; run `hepgen unfolding combine` again"
         raise HepgenError(msg)
     first = next(iter(results.values()))
-    for sample, counts in (("data", first.measured), ("simulation", first.prior), ("simulation", first.folded)):
-        if not counts.values.sum() > 0:
-            msg = f"unfolding.binning: the {sample} has no events within the bins of {name}; choose others"
-            raise HepgenError(msg)
     budgets = {method: budget(binned, chosen[method]) for method, binned in results.items()}
     known = first.spectrum.count(truth.truth, truth.true_weights, "truth") if truth else None
     return Spectra(known, results, chosen, budgets)

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from hepgen.config import UnfoldingMethod
 from hepgen.preprocessing import Standard, Support
-from hepgen.progress import Log
 from hepgen.provenance import seed_for
 from hepgen.training import pick_device
 from hepgen.unfolding.dataset import Problem
 from hepgen.unfolding.flows import RATIO, columns, fit, genuine_data, make_flow
-from hepgen.unfolding.reweighting import Outcome, normal_scores
+from hepgen.unfolding.pseudodata import of_mean_one
+from hepgen.unfolding.reweighting import Outcome, normal_scores, report
 
 __all__ = ["conditional_flow"]
 
@@ -68,14 +68,12 @@ def conditional_flow(
         current = (base * nu)[both]
         w = np.concatenate([data.weights / data.weights.sum(), current / current.sum()]).repeat(DRAWS)
         y = np.repeat([1.0, 0.0], [DRAWS * len(data.weights), DRAWS * len(current)])
-        ratio = RATIO([x[: len(unfolded)]], y, w, [x[len(unfolded) :]], seed=seeds[2])
-        nu[true] *= ratio.values
-        nu[true] *= base[both].sum() / (base * nu)[both].sum()
-        weights.append(nu.copy())
+        ratio = RATIO([x[: len(unfolded)]], y, w, [x[len(unfolded) :]], seed=seeds[2], copies=DRAWS)
+        nu = of_mean_one(nu[true] * ratio.values, simulation)
+        weights.append(nu)
         clamped.append(ratio.clamped)
-        low, high = np.quantile(nu[true], [0.005, 0.995])
-        line = f"conditional flow: iteration {iteration + 1}/{settings.iterations}  99 % of weights in"
-        Log()(f"{line} {low:.3g} to {high:.3g}  {ratio.clamped} logits clamped")
+        step = f"conditional flow: iteration {iteration + 1}/{settings.iterations}"
+        report(step, nu[true], f"{ratio.clamped} logits clamped")
     return Outcome(np.stack(weights), {"clamped": np.array(clamped), "clipped": np.full(len(weights), clipped)})
 
 

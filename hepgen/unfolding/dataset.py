@@ -102,7 +102,7 @@ class Problem:
         background: Simulated events of what else the data hold; their weights add up to how many are expected there.
 
     Raises:
-        HepgenError: if the background is all there is.
+        HepgenError: if the background is all there is, or nothing is simulated at both levels.
     """
 
     simulation: Pairs
@@ -114,6 +114,9 @@ class Problem:
             total, expected = self.data.weights.sum(), self.background.weights.sum()
             msg = f"unfolding: {expected:.6g} events of background are expected in data of {total:.6g}"
             raise HepgenError(f"{msg}; check the weights of the samples in unfolding.background")
+        if not (self.simulation.seen_weights * self.simulation.pass_truth).any():
+            msg = "unfolding: no simulated event of positive weight passes at both levels, so that nothing is learnt"
+            raise HepgenError(f"{msg} of the detector; check the selection and the weights")
 
     @property
     def signal(self) -> float:
@@ -130,24 +133,21 @@ class Problem:
         return Counts(data.values - background.values, data.variances + background.variances)
 
 
-def read_problem(
-    block: Unfolding, tables: Tables, simulation: str | None = None, *, particles: bool = False
-) -> Problem:
+def read_problem(block: Unfolding, tables: Tables, *, particles: bool = False) -> Problem:
     """Read what a method may know; a truth level of the data or the background is not looked at.
 
     Args:
         block: The unfolding block.
         tables: Observables of all chunks of each sample, in order.
-        simulation: The sample to learn from; the block's own without it.
         particles: Whether to read the leading jets' constituents too.
 
     Raises:
         HepgenError: if a sample has less than two events or no truth level where it needs one, an observable is
-            missing, a number is unusable, or the background is larger than the data.
+            missing, a number is unusable, or as of `Problem`.
     """
     data = _level(block, tables, block.data, "data", particles)
     others = [_level(block, tables, name, "background", particles) for name in block.background]
-    pairs = read_pairs(block, tables, simulation or block.simulation, particles=particles)
+    pairs = read_pairs(block, tables, block.simulation, particles=particles)
     return Problem(pairs, data, Level.join(others or [data.rows(slice(0))]))
 
 

@@ -61,11 +61,10 @@ def measure(spectrum: Spectrum, simulation: Pairs) -> Detector:
     matrix = np.bincount(joint, weights * both, sizes["reco"] * sizes["truth"]).reshape(sizes["reco"], -1)
     total = matrix.sum(0)
     response = np.divide(matrix, total, out=np.full(matrix.shape, np.nan), where=total > 0)
-    alike = np.array_equal(spectrum.truth[0], spectrum.reco[0])
     return Detector(
         response[np.ix_(spectrum.inner("reco"), spectrum.inner("truth"))],
-        share(same, both, "reco") if alike else None,
-        share(same, both, "truth") if alike else None,
+        share(same, both, "reco") if spectrum.same_bins else None,
+        share(same, both, "truth") if spectrum.same_bins else None,
         share(seen, true, "truth"),
         share(~true, seen, "reco"),
     )

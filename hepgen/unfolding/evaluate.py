@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from hepgen.config import Config, Unfolding
+from hepgen.errors import HepgenError
 from hepgen.metrics.record import Metric, write_metrics
 from hepgen.plots.figures import Figure, write_figure
 from hepgen.provenance import seed_for
@@ -18,8 +19,7 @@ from hepgen.unfolding.figures import has_truth
 from hepgen.unfolding.iterations import average, study
 from hepgen.unfolding.results import read_weights, results_of
 from hepgen.unfolding.scores import Scores, score
-from hepgen.unfolding.unfold import KIND as UNFOLDED
-from hepgen.unfolding.variations import studied
+from hepgen.unfolding.variations import UNFOLDED, studied
 
 __all__ = ["evaluate"]
 
@@ -40,7 +40,7 @@ def evaluate(config: Config, tables: Tables, measured: Sequence[Path], files: Se
         output: Folder to write into.
 
     Raises:
-        HepgenError: if the samples are unfit or do not belong to the results.
+        HepgenError: if the samples are unfit or do not belong to the results, or a result is incomplete.
     """
     block = config.unfolding
     problem = read_problem(block, tables)
@@ -48,6 +48,7 @@ def evaluate(config: Config, tables: Tables, measured: Sequence[Path], files: Se
     spectra = side_by_side(block, measured, truth)
     singles, planes = spectra[: len(block.observables)], spectra[len(block.observables) :]
     weights = _weights(block, files, spectra[0].chosen, len(problem.simulation.weights))
+    calibrations = _calibrations(block, files, spectra[0].chosen)
     metrics = _uncertainties(block, singles, len(problem.data.weights))
     figures = _of_observables(block, problem, singles)
     figures |= {f"plane_{one.spectrum.name}": results.plane_figure(block, one) for one in planes}
@@ -60,7 +61,6 @@ def evaluate(config: Config, tables: Tables, measured: Sequence[Path], files: Se
     if weights:
         true = problem.simulation.true_weights > 0
         figures["weights"] = results.weights_figure({name: rows[:, true] for name, rows in weights.items()})
-    calibrations = _calibrations(block, files, spectra[0].chosen)
     if calibrations:
         figures["calibration"] = results.calibration_figure(calibrations)
     write_metrics(output / "metrics.json", metrics)
@@ -101,7 +101,7 @@ def _weights(block: Unfolding, files: Sequence[Path], chosen: dict[str, int], ev
     for name, method in block.methods.items():
         if method.type != "ibu":
             paths = results_of(block, name, files, ("nominal",)).values()
-            found[name] = np.stack([read_weights(path, events)[chosen[name]] for path in paths])
+            found[name] = np.stack([read_weights(path, events, chosen[name]) for path in paths])
     return found
 
 
@@ -113,6 +113,9 @@ def _calibrations(block: Unfolding, files: Sequence[Path], chosen: dict[str, int
             tables = []
             for path in results_of(block, name, files, ("nominal",)).values():
                 with open_h5(path, UNFOLDED) as file:
+                    if "calibration" not in file:
+                        msg = f"{path}: how far the classifiers are calibrated was not kept; unfold again"
+                        raise HepgenError(msg)
                     tables.append(file["calibration"][chosen[name]])
             found[name] = np.mean(tables, axis=0)
     return found

@@ -11,6 +11,7 @@ from hepgen.models import GENERATORS
 from hepgen.observables import REAL, describe
 from hepgen.preprocessing import Support
 from hepgen.training import train
+from hepgen.unfolding import RATIO as CLASSIFIER
 from hepgen.unfolding.dataset import Level, Problem
 from hepgen.unfolding.reweighting import Reweighter, normal_scores
 
@@ -18,7 +19,7 @@ __all__ = ["RATIO", "columns", "fit", "genuine_data", "log_density", "make_flow"
 
 HELD_OUT = 0.1
 # Tells spectra apart in seconds; trees with more leaves end early on few events, short of the full ratio.
-RATIO = Reweighter("gradient_boosting", {"leaves": 8, "min_events": 20})
+RATIO = Reweighter(CLASSIFIER, {"leaves": 8, "min_events": 20})
 
 
 def columns(observables: Sequence[str], values: np.ndarray) -> Support:

@@ -12,12 +12,12 @@ from torch.distributions import StudentT
 from hepgen.config import UnfoldingMethod
 from hepgen.models.layers import dense, weighted_mean
 from hepgen.preprocessing import Standard, Support
-from hepgen.progress import Log
 from hepgen.provenance import seed_for
 from hepgen.training import pick_device, train
 from hepgen.unfolding.dataset import Level, Problem
 from hepgen.unfolding.flows import columns, fit, genuine_data, log_density, make_flow, nothing
-from hepgen.unfolding.reweighting import LOGIT_LIMIT, Outcome
+from hepgen.unfolding.pseudodata import of_mean_one
+from hepgen.unfolding.reweighting import LOGIT_LIMIT, Outcome, report
 
 __all__ = ["NeuralBayes", "Posterior", "Proposal", "learn", "maximise", "neural_bayes"]
 
@@ -208,24 +208,20 @@ def neural_bayes(
         that no genuine share was left of, and ``effective``, how many independent draws the candidates of an event are
         worth on average.
     """
-    simulation, base = problem.simulation, problem.simulation.weights
-    true, both = simulation.pass_truth, simulation.pass_truth & simulation.pass_reco
+    simulation, true = problem.simulation, problem.simulation.pass_truth
     data, clipped = genuine_data(problem, seed=seed_for(seed, "genuine"))
     known = learn(problem, data, settings, observables, seed=seed, device=device)
-    simulated = simulation.rows(both).seen
+    simulated = simulation.rows(true).seen
     own, within = copy.deepcopy(known), _Within(known.truth, simulation.truth[true])
     steps = maximise(known, data, settings, seed=seed), maximise(own, simulated, settings, seed=seed)
     weights, about = [], []
     for iteration, (effective, _) in enumerate(zip(*steps, strict=True), 1):
         change = within.log_density(known) - within.log_density(own)
-        nu = np.ones(len(base))
-        nu[true] = change.clip(-LOGIT_LIMIT, LOGIT_LIMIT).exp().numpy()
-        nu[true] *= base[both].sum() / (base * nu)[both].sum()
+        nu = of_mean_one(change.clip(-LOGIT_LIMIT, LOGIT_LIMIT).exp().numpy(), simulation)
         weights.append(nu)
         about.append((int((change.abs() > LOGIT_LIMIT).sum()), clipped, effective))
-        low, high = np.quantile(nu[true], [0.005, 0.995])
-        line = f"neural Bayes: iteration {iteration}/{settings.iterations}  99 % of weights in {low:.3g} to {high:.3g}"
-        Log()(f"{line}  {about[-1][0]} clamped  effective candidates {effective:.1f} of {CANDIDATES}")
+        more = f"{about[-1][0]} clamped  effective candidates {effective:.1f} of {CANDIDATES}"
+        report(f"neural Bayes: iteration {iteration}/{settings.iterations}", nu[true], more)
     columns = (np.array(column) for column in zip(*about, strict=True))
     return Outcome(np.stack(weights), dict(zip(("clamped", "clipped", "effective"), columns, strict=True)))
 

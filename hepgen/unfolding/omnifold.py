@@ -1,16 +1,20 @@
 """OmniFold: unbinned unfolding of all observables at once by iterated reweighting."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from hepgen.config import UnfoldingMethod
+from hepgen.metrics.divergences import effective_events
 from hepgen.preprocessing import Scale
-from hepgen.progress import Log
 from hepgen.provenance import seed_for
 from hepgen.unfolding.dataset import Level, Problem
-from hepgen.unfolding.reweighting import Outcome, Ratio, Reweighter, normal_scores
+from hepgen.unfolding.pseudodata import of_mean_one
+from hepgen.unfolding.reweighting import Outcome, Ratio, Reweighter, normal_scores, report
 
-__all__ = ["omnifold"]
+__all__ = ["configured", "omnifold"]
 
 
 def omnifold(problem: Problem, *, iterations: int = 5, reweighter: Reweighter | None = None, seed: int) -> Outcome:
@@ -59,14 +63,21 @@ def omnifold(problem: Problem, *, iterations: int = 5, reweighter: Reweighter | 
         # Each event stands for both classes at once, with its share of the weights as its label: the same loss as with
         # the sample entered twice, at half the cost, and no event is on both sides of the validation split.
         ratio = reweight(learnt, pull / (1 + pull), base[both] * (1 + pull), truth, seed=seeds[1])
-        nu = np.ones(len(seen))
-        nu[true] = ratio.values
-        nu[true] *= base[both].sum() / (base * nu)[both].sum()
+        nu = of_mean_one(ratio.values, simulation)
         weights.append(nu)
         steps.append((omega, ratio))
         _report(f"omnifold: iteration {iteration + 1}/{iterations}", (base * nu)[true], nu[true], steps[-1])
     clamped, calibration = ([[getattr(step, name) for step in pair] for pair in steps] for name in Ratio._fields[1:])
     return Outcome(np.stack(weights), {"clamped": np.array(clamped), "calibration": np.array(calibration)})
+
+
+def configured(
+    problem: Problem, settings: UnfoldingMethod, _observables: Sequence[str] = (), *, seed: int, device: str = "auto"
+) -> Outcome:
+    """`omnifold` as an entry of the configuration asks for it; the observables' names mean nothing to it."""
+    seen = settings.inputs == "constituents"
+    reweighter = Reweighter(settings.model or "mlp", settings.settings, settings.training, device, seen)
+    return omnifold(problem, iterations=settings.iterations, reweighter=reweighter, seed=seed)
 
 
 def _detector_step(
@@ -89,10 +100,8 @@ def _inputs(reweight: Reweighter, *levels: Level) -> list[Tensor]:
 
 
 def _report(what: str, total: np.ndarray, nu: np.ndarray, steps: tuple[Ratio, Ratio]) -> None:
-    low, high = np.quantile(nu, [0.005, 0.995])
-    effective = total.sum() ** 2 / np.square(total).sum()
-    line = f"{what}  99 % of weights in {low:.3g} to {high:.3g}  effective events {effective:.0f} of {len(nu)}"
+    more = f"effective events {effective_events(total):.0f} of {len(nu)}"
     cut = [step.clamped for step in steps]
     if any(cut):
-        line += f"  warning: classifier saturated, {cut[0]} logits clamped at detector level, {cut[1]} at truth"
-    Log()(line)
+        more += f"  warning: classifier saturated, {cut[0]} logits clamped at detector level, {cut[1]} at truth"
+    report(what, nu, more)

@@ -12,7 +12,7 @@ from hepgen.unfolding.ibu import ibu, response_matrix
 from hepgen.unfolding.spectra import Spectrum
 from hepgen.unfolding.variations import Variation
 
-__all__ = ["Varied", "like_data", "stress", "vary"]
+__all__ = ["Varied", "like_data", "of_mean_one", "stress", "vary"]
 
 # How much the stress tests change the truth: from half to one and a half, and half as much again in a peak.
 SLOPE, PEAK = 0.5, 0.5
@@ -77,14 +77,18 @@ def stress(simulation: Pairs, kind: str) -> np.ndarray:
         change = 1 + SLOPE * np.clip((2 * x - low - high) / width, -1, 1)
     else:
         change = 1 + PEAK * np.exp(-0.5 * ((x - middle) / (width / 16)) ** 2)
-    return _of_mean_one(change, simulation)
+    return of_mean_one(change[simulation.pass_truth], simulation)
 
 
-def _of_mean_one(factors: np.ndarray, simulation: Pairs) -> np.ndarray:
-    """Factors scaled to a weighted mean of one over the events that pass at both levels; 1 for fakes."""
-    both = simulation.true_weights * simulation.pass_reco
-    factors = np.where(simulation.pass_truth, factors, 1.0)
-    return np.where(simulation.pass_truth, factors * (both.sum() / (both * factors).sum()), 1.0)
+def of_mean_one(factors: np.ndarray, simulation: Pairs) -> np.ndarray:
+    """Factors of the events that pass at particle level, scaled, and 1 for fakes, shape (n,).
+
+    Their weighted mean over the events that pass at both levels is one.
+    """
+    both, scaled = simulation.true_weights * simulation.pass_reco, np.ones(len(simulation.weights))
+    scaled[simulation.pass_truth] = factors
+    scaled[simulation.pass_truth] *= both.sum() / (both * scaled).sum()
+    return scaled
 
 
 def _halved(problem: Problem, kind: str, rng: np.random.Generator) -> Varied:
@@ -106,7 +110,7 @@ def _measuring(problem: Problem, pairs: Pairs, rng: np.random.Generator) -> Prob
     """
     seen = pairs.seen.rows(pairs.seen.weights > 0)
     seen = seen._replace(weights=seen.weights * (problem.signal / seen.weights.sum()))
-    there, known = (_drawn(problem.background, rng) for _ in range(2))
+    there, known = _poisson(problem.background, problem.data, rng), _drawn(problem.background, rng)
     return Problem(problem.simulation, Level.join([seen, there]), known)
 
 
@@ -119,19 +123,15 @@ def _toy(problem: Problem, rng: np.random.Generator) -> Varied:
     population = simulation.weights * like_data(problem)
     population *= problem.signal / (population * simulation.pass_reco).sum()
     expected = Level.join([simulation._replace(weights=population).seen, problem.background])
-    # As many events as the data are worth, each of the data's mean weight.
-    size = problem.data.weights.sum() ** 2 / np.square(problem.data.weights).sum()
-    unit = problem.data.weights.sum() / size
-    counts = rng.poisson(expected.weights / unit)
-    data = expected._replace(weights=counts * unit).rows(counts > 0)
+    data = _poisson(expected, problem.data, rng)
     return Varied(_redrawn(Problem(simulation, data, problem.background), rng), population * simulation.pass_truth)
 
 
 def like_data(problem: Problem) -> np.ndarray:
     """Factors, a function of the truth, that bring the simulation nearer to the data at detector level, shape (n,).
 
-    Every observable is unfolded in bins, on top of those before it. How close they come does not matter, as the truth
-    that they make is known.
+    Every observable is unfolded in bins, on top of those before it. How close they come changes no truth of
+    the toys, which is known, but the bias that they show: it grows with the distance from the prior.
     """
     simulation, factors = problem.simulation, np.ones(len(problem.simulation.weights))
     passed = {"pass_truth": simulation.pass_truth, "pass_reco": simulation.pass_reco}
@@ -147,8 +147,8 @@ def like_data(problem: Problem) -> np.ndarray:
         measured = np.maximum(problem.measured(spectrum).values, 0)
         unfolded = ibu(measured, *response, iterations=LIKENESS).unfolded[-1]
         ratio = np.divide(unfolded, response.prior, out=np.ones_like(unfolded), where=response.prior > 0)
-        factors = _of_mean_one(factors * ratio[causes], simulation)
-    return _of_mean_one(np.clip(factors, *MODERATE), simulation)
+        factors = of_mean_one((factors * ratio[causes])[simulation.pass_truth], simulation)
+    return of_mean_one(np.clip(factors, *MODERATE)[simulation.pass_truth], simulation)
 
 
 def _redrawn(problem: Problem, rng: np.random.Generator) -> Problem:
@@ -156,6 +156,13 @@ def _redrawn(problem: Problem, rng: np.random.Generator) -> Problem:
     weights = problem.simulation.weights
     simulation = problem.simulation._replace(weights=weights * rng.poisson(1, len(weights)))
     return Problem(simulation, problem.data, _drawn(problem.background, rng))
+
+
+def _poisson(expected: Level, data: Level, rng: np.random.Generator) -> Level:
+    """Poisson numbers of expected events, all of the weight at which the data are worth as many events as they are."""
+    unit = np.square(data.weights).sum() / data.weights.sum()
+    counts = rng.poisson(expected.weights / unit)
+    return expected._replace(weights=counts * unit).rows(counts > 0)
 
 
 def _drawn(level: Level, rng: np.random.Generator) -> Level:

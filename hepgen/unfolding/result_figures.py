@@ -27,6 +27,7 @@ from hepgen.plots.figures import (
 from hepgen.unfolding.comparison import Spectra
 from hepgen.unfolding.iterations import Averages
 from hepgen.unfolding.scores import PRIOR, Scores, discriminator
+from hepgen.unfolding.spectra import At
 from hepgen.unfolding.uncertainties import Budget
 
 __all__ = [
@@ -59,19 +60,10 @@ def unfolded_figure(block: Unfolding, spectra: Spectra) -> Comparison:
     for method, budget in spectra.budgets.items():
         errors = [budget.statistical, budget.total] if _replicated(budget) else [budget.total]
         histograms.append(_shape(method, budget.central, errors, edges, "model"))
-    if spectra.same_bins:
+    if spectra.spectrum.same_bins:
         histograms.append(_counted(f"{block.data}, detector level", first.measured, edges, "data"))
-    observable = describe(spectra.spectrum.name)
-    return Comparison(
-        title=f"unfolded: {observable.label}",
-        edges=edges.tolist(),
-        histograms=histograms,
-        x=Axis(label=f"particle level: {observable.axis_label}"),
-        y=_per_unit(spectra),
-        ratio=Axis(label="ratio to truth" if spectra.truth else "ratio to prior", range=(0.5, 1.5)),
-        apart=len(spectra.results) > 2,
-        notes=[f"iterations: {_numbers(spectra)}; methods: mean over seeds", *_bands(spectra)],
-    )
+    notes = [f"iterations: {_numbers(spectra)}; methods: mean over seeds", *_bands(spectra)]
+    return _compared("unfolded", spectra, "truth", histograms, "truth" if spectra.truth else "prior", notes)
 
 
 def refolded_figure(block: Unfolding, spectra: Spectra) -> Comparison:
@@ -86,19 +78,28 @@ def refolded_figure(block: Unfolding, spectra: Spectra) -> Comparison:
         values = result.refolded["nominal"][:, spectra.chosen[method]]
         spread = np.atleast_2d(np.cov(values, rowvar=False)) if len(values) > 1 else np.zeros((len(edges) - 1,) * 2)
         histograms.append(_shape(method, values.mean(0), [spread / len(values)], edges, "model"))
-    observable = describe(spectra.spectrum.name)
+    notes = [
+        f"iterations: {_numbers(spectra)}; data without the background",
+        "bands: statistics of the data, scatter of the seeds; agreement here does not make a result right",
+    ]
+    return _compared("refolded", spectra, "reco", histograms, "data", notes)
+
+
+def _compared(
+    what: str, spectra: Spectra, at: At, histograms: list[Histogram], reference: str, notes: list[str]
+) -> Comparison:
+    """Densities of one observable at a level and their ratios to the reference."""
+    observable, level = describe(spectra.spectrum.name), "particle level" if at == "truth" else "detector level"
+    unit = f" [1/{observable.unit}]" if observable.unit else ""
     return Comparison(
-        title=f"refolded: {observable.label}",
-        edges=edges.tolist(),
+        title=f"{what}: {observable.label}",
+        edges=spectra.spectrum.edges(at)[0].tolist(),
         histograms=histograms,
-        x=Axis(label=f"detector level: {observable.axis_label}"),
-        y=_per_unit(spectra),
-        ratio=Axis(label="ratio to data", range=(0.5, 1.5)),
+        x=Axis(label=f"{level}: {observable.axis_label}"),
+        y=Axis(label="normalised to unit area" + unit),
+        ratio=Axis(label=f"ratio to {reference}", range=(0.5, 1.5)),
         apart=len(spectra.results) > 2,
-        notes=[
-            f"iterations: {_numbers(spectra)}; data without the background",
-            "bands: statistics of the data, scatter of the seeds; agreement here does not make a result right",
-        ],
+        notes=notes,
     )
 
 
@@ -261,10 +262,10 @@ def _discriminators(spectra: Spectra, method: str, level: str) -> np.ndarray:
 
 
 def weights_figure(weights: dict[str, np.ndarray]) -> Curves:
-    """Distribution of the event weights of the chosen iteration by method, each of shape (S, n) and of mean one."""
+    """Distribution of the event weights of the chosen iteration by method, shape (S, n), scaled to a mean of one."""
     lines, sizes = [], []
     for method, of_seeds in weights.items():
-        inside = np.minimum(of_seeds, WEIGHT_EDGES[-1])
+        inside = np.minimum(of_seeds / of_seeds.mean(1, keepdims=True), WEIGHT_EDGES[-1])
         shares = np.array([np.histogram(w, WEIGHT_EDGES)[0] / len(w) for w in inside])
         share = np.where(shares.any(0), shares.mean(0), np.nan)
         lines.append(steps(method, WEIGHT_EDGES, share, shares.std(0)))
@@ -305,7 +306,7 @@ def calibration_figure(tables: dict[str, np.ndarray]) -> Panels:
         title="calibration of the classifiers",
         panels=panels,
         notes=[
-            "held-out events in bins of equal content; events are weighted with the ratio p/(1 − p) of the output p"
+            "bins hold equal numbers of held-out events; events are weighted with the ratio p/(1 − p) of the output p"
         ],
     )
 
@@ -325,11 +326,6 @@ def _shape(
     total = errors[1] if len(errors) > 1 else None
     density = values / area / np.diff(edges)
     return Histogram(label=label, values=density.tolist(), errors=errors[0], total=total, role=role)
-
-
-def _per_unit(spectra: Spectra) -> Axis:
-    unit = describe(spectra.spectrum.name).unit
-    return Axis(label="normalised to unit area" + (f" [1/{unit}]" if unit else ""))
 
 
 def _numbers(spectra: Spectra) -> str:

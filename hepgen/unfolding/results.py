@@ -1,7 +1,7 @@
 """All unfoldings of one method, binned: what uncertainties, tests and figures are made of."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import h5py
@@ -14,16 +14,15 @@ from hepgen.plan import provenance
 from hepgen.registry import look_up
 from hepgen.storage import create_h5, open_h5
 from hepgen.unfolding.dataset import Pairs, Problem, Tables, read_pairs, read_problem
-from hepgen.unfolding.spectra import Spectrum, make_spectra
-from hepgen.unfolding.unfold import KIND as UNFOLDED
-from hepgen.unfolding.variations import Kind, Variation, runs, seeds_of, variations
+from hepgen.unfolding.spectra import At, Spectrum, make_spectra, read_bins, write_bins
+from hepgen.unfolding.variations import UNFOLDED, Kind, Variation, runs, seeds_of, variations
 
 __all__ = ["KIND", "Binned", "combine", "measured_by", "read_binned", "read_weights", "results_of"]
 
 KIND = "measured"
 
-# Of a spectrum, the arrays that there is one of for each variation.
-MAPS = ("values", "refolded", "targets", "target_variances", "seen")
+# Of a spectrum, the arrays that there is one of for each variation, or each other simulation.
+MAPS = ("values", "refolded", "targets", "target_variances", "seen", "others")
 
 
 @dataclass(frozen=True)
@@ -43,6 +42,7 @@ class Binned:
         folded: The simulation's detector level as it is, in the data's yield.
         target_variances: Variances of the targets, shape (C,).
         seen: The detector level of the same pseudo-data, without fakes: contents and variances, shape (2, E).
+        others: The truth of other simulations as it is, in the data's yield: contents and variances, shape (2, C).
     """
 
     method: str
@@ -56,6 +56,7 @@ class Binned:
     folded: Counts
     target_variances: dict[str, np.ndarray] = field(default_factory=dict)
     seen: dict[str, np.ndarray] = field(default_factory=dict)
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def nominal(self) -> np.ndarray:
@@ -81,21 +82,24 @@ def combine(config: Config, method: str, tables: Tables, files: Sequence[Path], 
         output: HDF5 file to write, read by `read_binned`.
 
     Raises:
-        HepgenError: if a result is missing or was made from other samples or in other bins.
+        HepgenError: if a result is missing or was made from other samples or in other bins, or if a spectrum's bins
+            hold no events of the data or the simulation.
     """
     block = config.unfolding
     look_up("unfolding method", method, block.methods)
     found = results_of(block, method, files)
     problem = read_problem(block, tables)
-    others = {name: read_pairs(block, tables, name) for name in block.systematics}
+    made = variations(block, method)
+    used = dict.fromkeys(variation.sample for variation in made if variation.sample)
+    others = {name: read_pairs(block, tables, name) for name in used}
     spectra = make_spectra(block, problem.simulation.truth[problem.simulation.pass_truth])
-    combiner = _Combiner(problem, others, spectra)
-    for variation in variations(block, method):
+    combiner = _Combiner(method, problem, others, spectra)
+    for variation in made:
         combiner.add(variation, [found[variation.name, seed] for seed in seeds_of(block, method, variation)])
     with create_h5(output, KIND, provenance(config, "unfolding_combine", method)) as file:
         file.attrs["method"] = method
         file.attrs["spectra"] = [spectrum.name for spectrum in spectra]
-        for binned in combiner.finish(method):
+        for binned in combiner.found:
             _write(file.create_group(binned.spectrum.name), binned)
 
 
@@ -123,56 +127,72 @@ def results_of(
     return found
 
 
-def read_weights(path: Path, events: int) -> np.ndarray:
-    """Event weights of an unfolding of so many simulated events, shape (K, n).
+def read_weights(path: Path, events: int, iteration: int | slice = slice(None)) -> np.ndarray:
+    """Event weights of an unfolding of so many simulated events, shape (K, n), or of one iteration, shape (n,).
 
     Raises:
         HepgenError: if it was made from other samples.
     """
     with open_h5(path, UNFOLDED) as file:
-        weights = file["weights"][:].astype(np.float64)
-    if weights.shape[1] != events:
+        weights = file["weights"][iteration].astype(np.float64)
+    if weights.shape[-1] != events:
         msg = f"{path}: its weights do not belong to this simulation or these settings; unfold again"
         raise HepgenError(msg)
     return weights
 
 
 class _Combiner:
-    """Gathers the spectra of one method, variation by variation."""
+    """Gathers the spectra of one method, variation by variation, the measurement first."""
 
-    def __init__(self, problem: Problem, others: dict[str, Pairs], spectra: Sequence[Spectrum]) -> None:
+    def __init__(self, method: str, problem: Problem, others: dict[str, Pairs], spectra: Sequence[Spectrum]) -> None:
         self.problem, self.others, self.spectra = problem, others, spectra
-        self.values: list[dict[str, np.ndarray]] = [{} for _ in spectra]
-        self.refolded: list[dict[str, np.ndarray]] = [{} for _ in spectra]
-        self.targets: list[dict[str, np.ndarray]] = [{} for _ in spectra]
-        self.target_variances: list[dict[str, np.ndarray]] = [{} for _ in spectra]
-        self.seen: list[dict[str, np.ndarray]] = [{} for _ in spectra]
-        self.variances: list[np.ndarray] = [np.empty(0)] * len(spectra)
+        simulation = _in_yield(problem.simulation, problem.signal)
+        self.found = [_empty(method, spectrum, problem, simulation) for spectrum in spectra]
+        for name, pairs in others.items():
+            other = _in_yield(pairs, problem.signal)
+            for binned in self.found:
+                binned.others[name] = np.stack(binned.spectrum.count(other.truth, other.true_weights, "truth"))
+        self.cells: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
 
     def add(self, variation: Variation, paths: Sequence[Path]) -> None:
         """The results of all seeds of a variation."""
-        learnt = self.others[variation.sample] if variation.kind == "systematic" else self.problem.simulation
-        parts = [self._of_file(variation, path, learnt) for path in paths]
-        for number in range(len(self.spectra)):
-            values, refolded, variances = (np.stack(part) for part in zip(*(p[number] for p in parts), strict=True))
-            self.values[number][variation.name], self.refolded[number][variation.name] = values, refolded
+        parts = [self._of_file(variation, path) for path in paths]
+        for number, of_seeds in enumerate(zip(*parts, strict=True)):
+            values, refolded, variances = zip(*of_seeds, strict=True)
+            binned = self.found[number]
+            binned.values[variation.name], binned.refolded[variation.name] = np.stack(values), np.stack(refolded)
             if variation.kind == "nominal":
-                self.variances[number] = variances
+                self.found[number] = replace(binned, variances=np.stack(variances))
         pseudo = self._pseudodata(variation, paths[0])
-        for number, spectrum in enumerate(self.spectra if pseudo else []):
-            target = spectrum.count(pseudo.truth, pseudo.true_weights, "truth")
-            self.targets[number][variation.name], self.target_variances[number][variation.name] = target
+        for binned in self.found if pseudo else []:
+            target = binned.spectrum.count(pseudo.truth, pseudo.true_weights, "truth")
+            binned.targets[variation.name], binned.target_variances[variation.name] = target
             genuine = pseudo.seen_weights * pseudo.pass_truth
-            self.seen[number][variation.name] = np.stack(spectrum.count(pseudo.reco, genuine, "reco"))
+            binned.seen[variation.name] = np.stack(binned.spectrum.count(pseudo.reco, genuine, "reco"))
 
-    def _of_file(self, variation: Variation, path: Path, learnt: Pairs) -> list[tuple[np.ndarray, ...]]:
+    def _of_file(self, variation: Variation, path: Path) -> list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+        """Values, refolded values and, of the measurement, variances of every spectrum, each (K, cells)."""
         with open_h5(path, UNFOLDED) as file:
             if "weights" not in file:
                 return [_read_spectrum(file, spectrum) for spectrum in self.spectra]
-        weights = read_weights(path, len(learnt.weights))
-        measured = self.problem.data.weights
+        sample = variation.sample if variation.kind == "systematic" else ""
+        pairs = self.others[sample] if sample else self.problem.simulation
+        if sample not in self.cells:
+            levels = ((pairs.truth, "truth"), (pairs.reco, "reco"))
+            self.cells[sample] = [tuple(s.cells(values, at) for values, at in levels) for s in self.spectra]
+        weights, measured = read_weights(path, len(pairs.weights)), self.problem.data.weights
+        # What the data's weights add to each event's variance.
         spread = np.square(measured).sum() / measured.sum()
-        return [_weighted(spectrum, learnt, weights, spread) for spectrum in self.spectra]
+        true, seen = weights * pairs.pass_truth, weights * pairs.pass_reco
+        variances = true * (true + spread) if variation.kind == "nominal" else None
+        return [
+            (
+                _bins(spectrum, "truth", causes, true),
+                _bins(spectrum, "reco", effects, seen),
+                None if variances is None else _bins(spectrum, "truth", causes, variances),
+            )
+            for spectrum, (causes, effects) in zip(self.spectra, self.cells[sample], strict=True)
+        ]
 
     def _pseudodata(self, variation: Variation, path: Path) -> Pairs | None:
         """The events of known truth that a variation unfolds, in the data's yield."""
@@ -182,29 +202,17 @@ class _Combiner:
             weights = file["target"][:].astype(np.float64) if "target" in file else None
         return None if weights is None else self.problem.simulation._replace(weights=weights)
 
-    def finish(self, method: str) -> list[Binned]:
-        """Every spectrum, with the data and the simulation as they are."""
-        problem = self.problem
-        simulation = _in_yield(problem.simulation, problem.signal)
-        found = []
-        for number, spectrum in enumerate(self.spectra):
-            measured = problem.measured(spectrum)
-            found.append(
-                Binned(
-                    method,
-                    spectrum,
-                    self.values[number],
-                    self.refolded[number],
-                    self.targets[number],
-                    self.variances[number],
-                    Counts(*(part[spectrum.inner("reco")] for part in measured)),
-                    spectrum.count(simulation.truth, simulation.true_weights, "truth"),
-                    spectrum.count(simulation.reco, simulation.seen_weights, "reco"),
-                    self.target_variances[number],
-                    self.seen[number],
-                )
-            )
-        return found
+
+def _empty(method: str, spectrum: Spectrum, problem: Problem, simulation: Pairs) -> Binned:
+    """A spectrum of the data and the simulation as they are, to be filled with what is unfolded."""
+    measured = Counts(*(part[spectrum.inner("reco")] for part in problem.measured(spectrum)))
+    prior = spectrum.count(simulation.truth, simulation.true_weights, "truth")
+    folded = spectrum.count(simulation.reco, simulation.seen_weights, "reco")
+    for sample, counts in (("data", measured), ("simulation", prior), ("simulation", folded)):
+        if not counts.values.sum() > 0:
+            msg = f"unfolding.binning: the {sample} has no events within the bins of {spectrum.name}; choose others"
+            raise HepgenError(msg)
+    return Binned(method, spectrum, {}, {}, {}, np.empty(0), measured, prior, folded)
 
 
 def _in_yield(pairs: Pairs, signal: float) -> Pairs:
@@ -212,40 +220,32 @@ def _in_yield(pairs: Pairs, signal: float) -> Pairs:
     return pairs._replace(weights=pairs.weights * (signal / pairs.seen_weights.sum()))
 
 
-def _read_spectrum(file: h5py.File, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values, refolded values and variances of binned unfolding, each (K, cells)."""
-    shapes = spectrum.size("truth"), spectrum.size("reco")
-    group = file.get(spectrum.name, {})
-    if not group or (group["unfolded"].shape[1], group["refolded"].shape[1]) != shapes:
+def _read_spectrum(file: h5py.File, spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """What binned unfolding left, as `_Combiner` gathers it."""
+    group = file.get(f"spectra/{spectrum.name}", {})
+    if "edges" not in group or not _same_bins(group, spectrum):
         msg = f"{file.filename}: {spectrum.name} was unfolded in other bins or not at all; unfold again"
         raise HepgenError(msg)
     true, seen = spectrum.inner("truth"), spectrum.inner("reco")
-    values = group["unfolded"][:, true]
-    variances = np.diagonal(group["covariance"][:], axis1=1, axis2=2)[:, true] if "covariance" in group else values
-    return values, group["refolded"][:, seen], variances
+    variances = np.diagonal(group["covariance"][:], axis1=1, axis2=2)[:, true] if "covariance" in group else None
+    return group["unfolded"][:, true], group["refolded"][:, seen], variances
 
 
-def _weighted(
-    spectrum: Spectrum, pairs: Pairs, weights: np.ndarray, spread: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same of the reweighted simulation; `spread` is what the data's weights add to each event's variance."""
-    true, seen = weights * pairs.pass_truth, weights * pairs.pass_reco
-    causes, effects = spectrum.cells(pairs.truth, "truth"), spectrum.cells(pairs.reco, "reco")
+def _same_bins(group: h5py.Group, spectrum: Spectrum) -> bool:
+    names, edges = read_bins(group)
+    pairs = (pair for at in edges for pair in zip(edges[at], spectrum.edges(at), strict=False))
+    return names == spectrum.observables and all(np.array_equal(*pair) for pair in pairs)
 
-    def bins(cells: np.ndarray, rows: np.ndarray, at: str) -> np.ndarray:
-        return np.array([np.bincount(cells, w, spectrum.size(at)) for w in rows])[:, spectrum.inner(at)]
 
-    values = bins(causes, true, "truth")
-    return values, bins(effects, seen, "reco"), bins(causes, true**2, "truth") + spread * values
+def _bins(spectrum: Spectrum, at: At, cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Contents of the inner cells for weights of shape (K, n), shape (K, C)."""
+    return np.array([np.bincount(cells, row, spectrum.size(at)) for row in weights])[:, spectrum.inner(at)]
 
 
 def _write(group: h5py.Group, binned: Binned) -> None:
     spectrum = binned.spectrum
-    group.attrs["observables"] = list(spectrum.observables)
     group.attrs["columns"] = list(spectrum.columns)
-    for at in ("truth", "reco"):
-        for name, edges in zip(spectrum.observables, spectrum.edges(at), strict=True):
-            group.create_dataset(f"edges/{at}/{name}", data=edges, track_times=False)
+    write_bins(group, spectrum)
     for part in MAPS:
         for name, values in getattr(binned, part).items():
             group.create_dataset(f"{part}/{name}", data=values, track_times=False)
@@ -280,8 +280,7 @@ def measured_by(method: str, files: Sequence[Path]) -> list[Binned]:
 
 
 def _read(method: str, group: h5py.Group) -> Binned:
-    observables = tuple(map(str, group.attrs["observables"]))
-    edges = {at: tuple(group["edges"][at][name][:] for name in observables) for at in ("truth", "reco")}
+    observables, edges = read_bins(group)
     spectrum = Spectrum(
         group.name.strip("/"), observables, tuple(map(int, group.attrs["columns"])), edges["truth"], edges["reco"]
     )

@@ -13,9 +13,10 @@ from torch import Tensor
 from hepgen.config import Training
 from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS
+from hepgen.progress import Log
 from hepgen.training import pick_device, train
 
-__all__ = ["LOGIT_LIMIT", "Outcome", "Ratio", "Reweighter", "normal_scores"]
+__all__ = ["LOGIT_LIMIT", "Outcome", "Ratio", "Reweighter", "normal_scores", "report"]
 
 # exp(10) = 22,026: a ratio that no sample of this size can establish.
 LOGIT_LIMIT = 10.0
@@ -44,7 +45,7 @@ class Ratio(NamedTuple):
         values: p(x | 1)/p(x | 0) at the points times the ratio of the classes' weights, float64 of shape (m,).
         clamped: How many of their logits were cut off at ±`LOGIT_LIMIT`.
         calibration: Mean prediction, mean label and its error of the events held out, in bins of as many events each by
-            rising prediction, shape (bins, 3); zeros where there are fewer events than bins.
+            rising prediction, shape (bins, 3); NaN in bins without events, of which there are some if events are few.
     """
 
     values: np.ndarray
@@ -71,7 +72,7 @@ class Reweighter:
     constituents: bool = False
 
     def __call__(
-        self, x: Sequence[Tensor], y: np.ndarray, w: np.ndarray, points: Sequence[Tensor], *, seed: int
+        self, x: Sequence[Tensor], y: np.ndarray, w: np.ndarray, points: Sequence[Tensor], *, seed: int, copies: int = 1
     ) -> Ratio:
         """Train on labelled events, then evaluate.
 
@@ -83,20 +84,23 @@ class Reweighter:
             w: Event weights, shape (n,); their scale does not matter.
             points: Where to evaluate, the same of m events.
             seed: Fixes the classifier, the split and the order of the batches.
+            copies: How many rows one after the other, of the same weight, are one event; all of them are held out or
+                none.
 
         Raises:
             HepgenError: if there is nothing to learn from, or the training diverges.
         """
         torch.manual_seed(seed)
         model = CLASSIFIERS.load(self.classifier)(x[0].shape[1], **self.settings)
-        order = torch.from_numpy(np.flatnonzero(w))
+        order = torch.from_numpy(np.flatnonzero(w).reshape(-1, copies))
         if len(order) < 2:
             msg = f"unfolding: {len(order)} events of positive weight for {self.classifier} to learn from"
             raise HepgenError(f"{msg}; check the selection and the weights")
         order = order[torch.randperm(len(order))]
         columns = (*x, torch.from_numpy(y).float(), torch.from_numpy(w / w[w > 0].mean()).float())
         few = math.ceil(VALIDATION_FRACTION * len(order))
-        validation, learnt = ([column[part] for column in columns] for part in (order[:few], order[few:]))
+        sides = order[:few].ravel(), order[few:].ravel()
+        validation, learnt = ([column[part] for column in columns] for part in sides)
         if hasattr(model, "fit"):
             model.fit(*learnt, validation=validation, seed=seed)
         else:
@@ -125,10 +129,17 @@ def normal_scores(values: np.ndarray) -> Tensor:
     return scores
 
 
+def report(step: str, nu: np.ndarray, more: str) -> None:
+    """Log the range of the factors that an iteration ends with, shape (n,), and what else there is to say."""
+    low, high = np.quantile(nu, [0.005, 0.995])
+    Log()(f"{step}  99 % of weights in {low:.3g} to {high:.3g}  {more}")
+
+
 def _calibration(logits: np.ndarray, label: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    rows = np.zeros((CALIBRATION_BINS, 3))
-    for row, part in zip(rows, np.array_split(np.argsort(logits, kind="stable"), CALIBRATION_BINS), strict=True):
-        share = weight[part] / (weight[part].sum() or 1.0)
+    rows = np.full((CALIBRATION_BINS, 3), np.nan)
+    bins = np.array_split(np.argsort(logits, kind="stable"), CALIBRATION_BINS)
+    for row, part in zip(rows, filter(len, bins), strict=False):
+        share = weight[part] / weight[part].sum()
         observed = share @ label[part]
         row[:] = share @ expit(logits[part]), observed, np.sqrt(share**2 @ (label[part] - observed) ** 2)
     return rows

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from hepgen.metrics.divergences import effective_events, triangular, triangular_floor
 from hepgen.metrics.intervals import Interval, binned_sums, draw_counts, interval
 from hepgen.metrics.record import Metric
+from hepgen.provenance import seed_for
 from hepgen.unfolding.comparison import Spectra
 from hepgen.unfolding.dataset import Pairs, Problem
 from hepgen.unfolding.ibu import ibu, response_matrix
@@ -17,8 +18,17 @@ from hepgen.unfolding.spectra import At
 __all__ = ["NONE", "PRIOR", "Score", "Scores", "discriminator", "score"]
 
 PRIOR, NONE = "prior", "no_unfolding"
-METRICS: dict[At, str] = {"truth": "triangular", "reco": "triangular_reco"}
+LEVELS: tuple[At, ...] = ("truth", "reco")
+# What is scored: spectra of single trainings at either level, and the mean of all trainings.
+Scored = At | Literal["ensemble"]
+METRICS: dict[Scored, str] = {
+    "truth": "triangular",
+    "reco": "triangular_reco",
+    "ensemble": "triangular_ensemble",
+}
 REPLICAS = 100
+# Replicas that are drawn at once: 40 bytes an event.
+BLOCK = 10
 
 
 class Score(NamedTuple):
@@ -40,13 +50,13 @@ class Scores:
     """Triangular discriminators ×10³ of all estimates.
 
     Attributes:
-        found: Those of every spectrum, by level and estimate.
-        events: Events of the data that pass, by level.
+        found: Those of every spectrum, by what is scored and estimate.
+        events: Events of the data that pass, likewise.
         seed: Fixes the random numbers of the intervals.
     """
 
-    found: dict[tuple[At, str], dict[str, Score]]
-    events: dict[At, int]
+    found: dict[tuple[Scored, str], dict[str, Score]]
+    events: dict[Scored, int]
     seed: int
 
     def at(self, level: At) -> dict[str, dict[str, Score]]:
@@ -58,8 +68,13 @@ class Scores:
         return interval(score.nominal, score.replicas, seed=self.seed, support=(0.0, np.inf))
 
     def metrics(self, sample: str) -> list[Metric]:
-        """Every discriminator as a record; ``triangular_reco`` is the detector-level one."""
+        """Every discriminator as a record.
+
+        ``triangular_reco`` is the detector-level one, ``triangular_ensemble`` that of the mean over the trainings,
+        whose interval knows the fluctuation of the events only.
+        """
         records = []
+        trainings = {name: len(next(iter(scores.values())).nominal) for name, scores in self.at("truth").items()}
         spectra = max(map(len, self.found.values()))
         for (level, estimate), scores in self.found.items():
             # A mean over fewer spectra than the others' is not to be compared with them.
@@ -68,7 +83,7 @@ class Scores:
             for metric, score in named.items():
                 value, low, high = self.interval(score)
                 numbers = {"value": value, "low": low, "high": high, "floor": score.floor, "n": self.events[level]}
-                about = {"analysis": "unfolding", "sample": sample, "model": estimate, "seeds": len(score.nominal)}
+                about = {"analysis": "unfolding", "sample": sample, "model": estimate, "seeds": trainings[estimate]}
                 records.append(Metric(metric=metric, **numbers, **about))
         return records
 
@@ -96,22 +111,26 @@ def score(
         seed: Fixes all random numbers.
     """
     parts = (problem.simulation.weights, truth.weights, problem.background.weights)
-    drawn = draw_counts(np.repeat([0, 1, 2], [len(part) for part in parts]), replicas=REPLICAS, seed=seed)
+    strata = np.repeat([0, 1, 2], [len(part) for part in parts])
     ends = np.cumsum([len(part) for part in parts])[:-1]
-    bases = {PRIOR: problem.simulation.weights} | {m: np.median(rows, axis=0) for m, rows in weights.items()}
-    effective = {name: effective_events(base * problem.simulation.pass_truth) for name, base in bases.items()}
+    blocks = []
+    for block in range(REPLICAS // BLOCK):
+        drawn = np.split(draw_counts(strata, replicas=BLOCK, seed=seed_for(seed, block)), ends)
+        blocks.append([_resample(one, problem, truth, weights, drawn) for one in spectra])
+    bases = {("truth", PRIOR): problem.simulation.weights}
+    bases |= {("truth", method): np.median(rows, axis=0) for method, rows in weights.items()}
+    bases |= {("ensemble", method): rows.mean(0) for method, rows in weights.items()}
+    effective = {which: effective_events(base * problem.simulation.pass_truth) for which, base in bases.items()}
     independent = effective_events(truth.true_weights)
-    found: dict[tuple[At, str], dict[str, Score]] = {}
-    for one in spectra:
+    found: dict[tuple[Scored, str], dict[str, Score]] = {}
+    for one, resampled in zip(spectra, zip(*blocks, strict=True), strict=True):
         populated = int(((one.first.prior.values + one.truth.values) > 0).sum())
-        resampled = _resample(one, problem, truth, weights, np.split(drawn, ends))
-        for (level, estimate), nominal in _nominal(one).items():
-            compared = level == "truth" and estimate in effective
-            floor = 1e3 * triangular_floor(populated, effective[estimate], independent) if compared else None
-            scores = found.setdefault((level, estimate), {})
-            scores[one.spectrum.name] = Score(nominal, resampled[level, estimate], floor)
-    events = {"truth": int(truth.pass_truth.sum()), "reco": int(truth.pass_reco.sum())}
-    return Scores(found, events, seed)
+        for which, nominal in _nominal(one).items():
+            floor = 1e3 * triangular_floor(populated, effective[which], independent) if which in effective else None
+            replicas = np.concatenate([part[which] for part in resampled])
+            found.setdefault(which, {})[one.spectrum.name] = Score(nominal, replicas, floor)
+    true, seen = int(truth.pass_truth.sum()), int(truth.pass_reco.sum())
+    return Scores(found, {"truth": true, "reco": seen, "ensemble": true}, seed)
 
 
 def discriminator(estimate: np.ndarray, target: np.ndarray) -> np.ndarray:
@@ -119,26 +138,28 @@ def discriminator(estimate: np.ndarray, target: np.ndarray) -> np.ndarray:
     return 1e3 * triangular(np.maximum(estimate, 0), np.maximum(target, 0))
 
 
-def _nominal(spectra: Spectra) -> dict[tuple[At, str], np.ndarray]:
-    """Discriminators of every level and estimate, shape (S,)."""
+def _nominal(spectra: Spectra) -> dict[tuple[Scored, str], np.ndarray]:
+    """Discriminators of every estimate, shape (S,)."""
     first, truth, found = spectra.first, spectra.truth.values, {}
     for method, result in spectra.results.items():
         chosen = spectra.chosen[method]
         found["truth", method] = discriminator(result.nominal[:, chosen], truth)
+        if len(result.nominal) > 1:
+            found["ensemble", method] = discriminator(result.nominal[:, chosen].mean(0, keepdims=True), truth)
         found["reco", method] = discriminator(result.refolded["nominal"][:, chosen], first.measured.values)
     found["truth", PRIOR] = discriminator(first.prior.values[None], truth)
     found["reco", PRIOR] = discriminator(first.folded.values[None], first.measured.values)
-    if spectra.same_bins:
+    if spectra.spectrum.same_bins:
         found["truth", NONE] = discriminator(first.measured.values[None], truth)
     return found
 
 
 def _resample(
     spectra: Spectra, problem: Problem, data: Pairs, weights: dict[str, np.ndarray], counts: Sequence[np.ndarray]
-) -> dict[tuple[At, str], np.ndarray]:
+) -> dict[tuple[Scored, str], np.ndarray]:
     """The same on the replicas, shape (B, S), from how often each simulated, data and background event is drawn."""
     spectrum, simulation = spectra.spectrum, problem.simulation
-    size = {at: spectrum.size(at) for at in METRICS}
+    size = {at: spectrum.size(at) for at in LEVELS}
     cells = {"truth": spectrum.cells(simulation.truth, "truth"), "reco": spectrum.cells(simulation.reco, "reco")}
     passed = {"truth": simulation.pass_truth, "reco": simulation.pass_reco}
 
@@ -157,17 +178,19 @@ def _resample(
     estimates = {}
     for method in spectra.results:
         if method in weights:
-            unfolded = {at: reweighted(weights[method], at) for at in METRICS}
+            unfolded = {at: reweighted(weights[method], at) for at in LEVELS}
+            unfolded["ensemble"] = unfolded["truth"].mean(1, keepdims=True)
         else:
             unfolded = _again(cells, size, simulation, counts[0], drawn["reco"], spectra.chosen[method] + 1)
         estimates |= {(at, method): values for at, values in unfolded.items()}
-    estimates |= {(at, PRIOR): reweighted(simulation.weights[None], at) for at in METRICS}
-    if spectra.same_bins:
+    estimates |= {(at, PRIOR): reweighted(simulation.weights[None], at) for at in LEVELS}
+    if spectra.spectrum.same_bins:
         estimates["truth", NONE] = drawn["reco"][:, None]
-    inner = {at: spectrum.inner(at) for at in METRICS}
+    drawn["ensemble"] = drawn["truth"]
+    inner = {which: spectrum.inner("reco" if which == "reco" else "truth") for which in METRICS}
     return {
-        (at, estimate): discriminator(values[..., inner[at]], drawn[at][:, None, inner[at]])
-        for (at, estimate), values in estimates.items()
+        (which, estimate): discriminator(values[..., inner[which]], drawn[which][:, None, inner[which]])
+        for (which, estimate), values in estimates.items()
     }
 
 

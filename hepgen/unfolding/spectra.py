@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+import h5py
 import numpy as np
 
 from hepgen.config import Unfolding
 from hepgen.metrics.histograms import Counts
 from hepgen.observables import describe
 
-__all__ = ["At", "Spectrum", "bin_edges", "make_spectra"]
+__all__ = ["At", "Spectrum", "bin_edges", "make_spectra", "read_bins", "write_bins"]
 
 At = Literal["truth", "reco"]
 
@@ -45,6 +46,11 @@ class Spectrum:
     columns: tuple[int, ...]
     truth: tuple[np.ndarray, ...]
     reco: tuple[np.ndarray, ...]
+
+    @property
+    def same_bins(self) -> bool:
+        """Whether the bins are the same at both levels, so that these can be compared."""
+        return all(map(np.array_equal, self.truth, self.reco))
 
     def edges(self, at: At) -> tuple[np.ndarray, ...]:
         """The bin edges of every observable at a level."""
@@ -96,6 +102,20 @@ def make_spectra(block: Unfolding, truth: np.ndarray) -> list[Spectrum]:
         reco = tuple(np.array(bins.reco or bins.edges) for bins in plane.values())
         spectra.append(Spectrum(name, tuple(plane), columns, edges, reco))
     return spectra
+
+
+def write_bins(group: h5py.Group, spectrum: Spectrum) -> None:
+    """Store the bins in an HDF5 group: the attribute ``observables`` and ``edges/LEVEL/OBSERVABLE``."""
+    group.attrs["observables"] = list(spectrum.observables)
+    for at in ("truth", "reco"):
+        for name, edges in zip(spectrum.observables, spectrum.edges(at), strict=True):
+            group.create_dataset(f"edges/{at}/{name}", data=edges, track_times=False)
+
+
+def read_bins(group: h5py.Group) -> tuple[tuple[str, ...], dict[At, tuple[np.ndarray, ...]]]:
+    """What `write_bins` stored: the observables, and the bin edges of each by level."""
+    names = tuple(map(str, group.attrs["observables"]))
+    return names, {at: tuple(group["edges"][at][name][:] for name in names) for at in ("truth", "reco")}
 
 
 def bin_edges(name: str, bins: int, values: np.ndarray) -> np.ndarray:

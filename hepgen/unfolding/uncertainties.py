@@ -6,9 +6,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hepgen.errors import HepgenError
+from hepgen.metrics.histograms import Counts
 from hepgen.unfolding.results import Binned
 
-__all__ = ["Budget", "Components", "Shift", "budget", "single_training", "two_way"]
+__all__ = ["Budget", "Components", "Shift", "Width", "budget", "single_training", "two_way"]
 
 STATISTICAL = ("data", "simulation", "events", "seeds")
 
@@ -26,6 +27,19 @@ class Shift(NamedTuple):
 
     value: np.ndarray
     error: np.ndarray
+
+
+class Width(NamedTuple):
+    """How wide the result of a single training is, and how well that is known.
+
+    Attributes:
+        variance: Its statistical variance, shape (C,).
+        parts: What each of R replicas of the data and of the simulation adds to the variance of the mean over the
+            seeds, shape (2, R, C): its squared deviation over R − 1.
+    """
+
+    variance: np.ndarray
+    parts: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -96,8 +110,9 @@ def budget(binned: Binned, iteration: int) -> Budget:
     Included: fluctuations of the data and of the simulation, by the replicas' component of `two_way`; the scatter of
     trainings, by the variance between seeds within the measurement and within each replica, of which the mean of S
     seeds keeps 1/S; and the differences between simulations. Not included: the bias of a method that is stopped
-    early, which `hepgen.unfolding.iterations` measures; the finite statistics of the other simulations; the
-    uncertainty of the background's normalisation and of the luminosity.
+    early, which `hepgen.unfolding.iterations` measures; the uncertainty of the background's normalisation and of the
+    luminosity. A shift counts in full: where its square is about that of its error, it is mostly the statistics of two
+    simulations, which inflates the total.
 
     Components that fluctuate below zero are zero; see `_covariance`.
 
@@ -117,15 +132,20 @@ def budget(binned: Binned, iteration: int) -> Budget:
     return Budget(binned.nominal[:, iteration].mean(0), components, shifts)
 
 
-def single_training(binned: Binned, iteration: int) -> np.ndarray:
-    """Statistical variance of the result of one seed in place of the mean of all, shape (C,).
+def single_training(binned: Binned, iteration: int) -> Width:
+    """The statistical width of the result of one seed in place of the mean of all.
 
     Raises:
         HepgenError: as in `budget`.
     """
-    components = _statistical(binned, iteration, _drawn(binned, iteration))
+    drawn = _drawn(binned, iteration)
+    components = _statistical(binned, iteration, drawn)
     scales = {"seeds": len(binned.nominal)}
-    return sum(scales.get(source, 1) * np.maximum(np.diag(matrix), 0) for source, matrix in components.items())
+    variance = sum(scales.get(source, 1) * np.maximum(np.diag(matrix), 0) for source, matrix in components.items())
+    means = np.stack([values.mean(1) for values in drawn.values()])
+    number = means.shape[1]
+    parts = np.square(means - means.sum(1, keepdims=True) / max(number, 1)) / max(number - 1, 1)
+    return Width(variance, parts)
 
 
 def _drawn(binned: Binned, iteration: int) -> dict[str, np.ndarray]:
@@ -176,13 +196,15 @@ def _others(binned: Binned) -> list[str]:
 
 
 def _shift(binned: Binned, sample: str, iteration: int, data: np.ndarray, components: dict[str, np.ndarray]) -> Shift:
-    """The seed mean's change, and its error from the same replicas of the data and the nominal simulation's own.
+    """The seed mean's change, and its error from the same replicas of the data and from both simulations' statistics.
 
-    The finite statistics of the other simulation are not in it; without replicas the error is unknown, NaN.
+    There are no replicas of the other simulation: its component is the nominal one's for its number of events. Without
+    replicas, or where that number is not known, the error is NaN.
     """
     changed, nominal = binned.values[f"systematic-{sample}"], binned.nominal
     value = (changed - nominal)[:, iteration].mean(0)
-    if not len(data):
+    if not len(data) or sample not in binned.others:
         return Shift(value, np.full(value.shape, np.nan))
     paired = (binned.stack("systematic", sample)[:, :, iteration] - data).mean(1)
-    return Shift(value, np.sqrt(paired.var(0, ddof=1) + np.diag(components["simulation"])))
+    fewer = binned.prior.events / Counts(*binned.others[sample]).events
+    return Shift(value, np.sqrt(paired.var(0, ddof=1) + (1 + fewer) * np.diag(components["simulation"])))

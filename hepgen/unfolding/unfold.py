@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -15,18 +15,14 @@ from hepgen.provenance import seed_for
 from hepgen.registry import look_up
 from hepgen.storage import create_h5
 from hepgen.table import Table, read_tables, write_table
+from hepgen.unfolding import METHODS
 from hepgen.unfolding.dataset import Problem, Tables, read_pairs, read_problem, warn_empty, warn_uncovered
 from hepgen.unfolding.ibu import ibu, response_matrix, simulation_covariance
 from hepgen.unfolding.pseudodata import Varied, vary
-from hepgen.unfolding.spectra import Spectrum, make_spectra
-from hepgen.unfolding.variations import Variation, find
+from hepgen.unfolding.spectra import Spectrum, make_spectra, write_bins
+from hepgen.unfolding.variations import UNFOLDED, Variation, find
 
-if TYPE_CHECKING:  # torch, which binned unfolding does without
-    from hepgen.unfolding.reweighting import Outcome
-
-__all__ = ["KIND", "unfold"]
-
-KIND = "unfolded"
+__all__ = ["unfold"]
 
 
 def unfold(
@@ -36,8 +32,9 @@ def unfold(
 
     An unbinned method leaves ``weights`` (iterations, n), the weights of the simulated events that make their truth
     level the data's, in shape and yield; those of fakes, which have no truth level, count at detector level only.
-    IBU leaves a group per spectrum with ``unfolded`` (iterations, cells), ``refolded`` and, of the measurement, its
-    ``covariance``; the cells are those of `hepgen.unfolding.spectra.Spectrum`, under- and overflow included.
+    IBU leaves a group ``spectra/NAME`` per spectrum with ``unfolded`` (iterations, cells), ``refolded``, of the
+    measurement its ``covariance``, and the ``edges`` of the bins; the cells are those of
+    `hepgen.unfolding.spectra.Spectrum`, under- and overflow included.
     Where the truth is known, ``target`` holds the weights that make the simulation's truth the pseudo-data's.
 
     Args:
@@ -63,13 +60,13 @@ def unfold(
         varied, target = _varied(config, problem, given, wanted, jets)
     warn_uncovered(spectra, varied)
     warn_empty(spectra, varied.simulation)
-    with create_h5(output, KIND, provenance(config, "unfolding_unfold", method)) as file:
+    with create_h5(output, UNFOLDED, provenance(config, "unfolding_unfold", method)) as file:
         file.attrs.update(method=method, variation=variation, seed=seed, type=settings.type)
         if target is not None:
             file.create_dataset("target", data=target.astype(np.float32), track_times=False)
         if settings.type == "ibu":
             for spectrum in spectra:
-                _ibu(file.create_group(spectrum.name), settings, varied, spectrum, seed, wanted)
+                _ibu(file.create_group(f"spectra/{spectrum.name}"), settings, varied, spectrum, seed, wanted)
         else:
             _unbinned(file, settings, varied, block.observables, seed, device)
 
@@ -92,7 +89,7 @@ def _poisoned(block: Unfolding, tables: Tables, jets: bool) -> Iterator[Tables]:
 def _varied(config: Config, problem: Problem, tables: Tables, variation: Variation, jets: bool) -> Varied:
     block, sample, alternative = config.unfolding, variation.sample, None
     if variation.kind == "systematic":
-        problem = read_problem(block, tables, sample, particles=jets)
+        problem = replace(problem, simulation=read_pairs(block, tables, sample, particles=jets))
     elif variation.kind == "alternative":
         alternative = read_pairs(block, tables, sample, particles=jets)
     return vary(config, problem, variation, alternative)
@@ -104,31 +101,13 @@ def _unbinned(
     simulation = problem.simulation
     drawn = np.flatnonzero(simulation.weights > 0)
     smaller = Problem(simulation.rows(drawn), problem.data, problem.background)
-    outcome = _solve(smaller, settings, observables, seed, device)
+    outcome = METHODS.load(settings.type)(smaller, settings, observables, seed=seed, device=device)
     weights = np.zeros((settings.iterations, len(simulation.weights)), np.float32)
     scale = problem.signal / simulation.seen_weights.sum()
     weights[:, drawn] = outcome.weights * simulation.weights[drawn] * scale
     file.create_dataset("weights", data=weights, track_times=False)
     for name, values in outcome.about.items():
         file.create_dataset(name, data=values, track_times=False)
-
-
-def _solve(
-    problem: Problem, settings: UnfoldingMethod, observables: Sequence[str], seed: int, device: str
-) -> "Outcome":
-    """What the configured unbinned method makes of a problem."""
-    from hepgen.unfolding.omnifold import omnifold
-    from hepgen.unfolding.reweighting import Reweighter
-
-    if settings.type == "omnifold":
-        seen = settings.inputs == "constituents"
-        reweighter = Reweighter(settings.model or "mlp", settings.settings, settings.training, device, seen)
-        return omnifold(problem, iterations=settings.iterations, reweighter=reweighter, seed=seed)
-    from hepgen.unfolding.conditional_flow import conditional_flow
-    from hepgen.unfolding.neural_bayes import neural_bayes
-
-    method = conditional_flow if settings.type == "conditional_flow" else neural_bayes
-    return method(problem, settings, observables, seed=seed, device=device)
 
 
 def _ibu(
@@ -152,5 +131,6 @@ def _ibu(
         parts["covariance"] = result.covariance + simulation_covariance(
             causes, effects, simulation.weights, contents, size, iterations=settings.iterations, seed=seed, **passed
         )
+    write_bins(group, spectrum)
     for name, values in parts.items():
         group.create_dataset(name, data=values, track_times=False)

@@ -7,7 +7,22 @@ from hepgen.config import Unfolding
 from hepgen.errors import HepgenError
 from hepgen.registry import unknown_name
 
-__all__ = ["JUDGED", "MEASURED", "Kind", "Run", "Variation", "find", "runs", "seeds_of", "studied", "variations"]
+__all__ = [
+    "JUDGED",
+    "MEASURED",
+    "UNFOLDED",
+    "Kind",
+    "Run",
+    "Variation",
+    "find",
+    "runs",
+    "seeds_of",
+    "studied",
+    "variations",
+]
+
+# The kind of product that an unfolding leaves.
+UNFOLDED = "unfolded"
 
 Kind = Literal[
     "nominal", "data", "simulation", "systematic", "closure", "linear", "bump", "alternative", "leakage", "toy"

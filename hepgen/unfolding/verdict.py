@@ -13,16 +13,14 @@ from scipy.stats import norm, t
 from hepgen.config import Config, Unfolding
 from hepgen.metrics.divergences import effective_events
 from hepgen.metrics.histograms import Counts
-from hepgen.metrics.intervals import LEVEL as COVERAGE
 from hepgen.metrics.record import Check, write_checks
 from hepgen.provenance import seed_for
 from hepgen.storage import open_h5
 from hepgen.unfolding.agreement import Agreement, agreement, merged, projected
 from hepgen.unfolding.figures import has_truth
-from hepgen.unfolding.iterations import FEWEST_EVENTS, average, choose, study
+from hepgen.unfolding.iterations import FEWEST_EVENTS, Estimate, Study, average, choose, study
 from hepgen.unfolding.results import Binned, measured_by, results_of
-from hepgen.unfolding.unfold import KIND as UNFOLDED
-from hepgen.unfolding.variations import JUDGED
+from hepgen.unfolding.variations import JUDGED, UNFOLDED
 
 __all__ = ["verdict"]
 
@@ -129,7 +127,12 @@ def _judge(method: str, name: str, test: Test, evidence: Evidence) -> Check:
 
 
 def closure(evidence: Evidence) -> Finding:
-    """Technical closure: one half of the simulation, unfolded with the other, must give its truth."""
+    """Technical closure: one half of the simulation, unfolded with the other, must give its truth.
+
+    Lenient for iterative unfolding, which has the same truth for a prior and stops before it fits all noise: of 80
+    perfect closures of a Gaussian the mean statistic was 0.72 where the detector smears by 0.15 of its width, with no
+    p-value below 0.09, and 0.99 where by 0.5.
+    """
     index, found = _worst(evidence, "closure", _unfolded(evidence, "closure"))
     return _by_chance(found, f"one half of the simulation unfolded with the other; {_where(evidence, index)}")
 
@@ -144,15 +147,19 @@ def stress(evidence: Evidence, variation: str) -> Finding:
         raise _NotApplicableError(msg)
     binned = evidence.spectra[changed]
     others = {"unfolded": unfolded[changed]}
-    if all(map(np.array_equal, binned.spectrum.truth, binned.spectrum.reco)):
-        others["no unfolding"] = binned.seen[variation][0]
+    if binned.spectrum.same_bins:
+        seen = binned.seen[variation][0]
+        others["no unfolding"] = seen * (binned.targets[variation].sum() / seen.sum())
     distances = [f"{name} {_agree(evidence, binned, variation, x).statistic:.3g}" for name, x in others.items()]
     text = f"pseudo-data of another truth; {_where(evidence, index)}; farthest prior: {binned.spectrum.name}, "
     return _by_chance(found, f"{text}prior {prior.statistic:.3g}, {', '.join(distances)}")
 
 
 def null(evidence: Evidence) -> Finding:
-    """Where the data are like the simulation, the result must be the prior: the half that was learnt from."""
+    """Where the data are like the simulation, the result must be the prior: the half that was learnt from.
+
+    Both are the same events, so that only the weights fluctuate: by what both halves are at detector level.
+    """
     unfolded = _unfolded(evidence, "closure")
     # Both halves together are the simulation.
     learnt = [2 * binned.prior.values - binned.targets["closure"] for binned in evidence.spectra]
@@ -175,25 +182,38 @@ def null_weights(evidence: Evidence) -> Finding:
 
 
 def statistical_closure(evidence: Evidence, figure: str) -> Finding:
-    """Statistical closure: pulls of mean 0 and width 1, and 68 % coverage."""
+    """Statistical closure: pulls of mean 0 and width 1, and the coverage of widths known from so many replicas."""
     number = len(evidence.spectra[0].stack("toy"))
     if number < FEWEST_REPLICAS:
         msg = f"{number} pseudo-experiments; at least {FEWEST_REPLICAS} are needed (unfolding.toys)"
         raise _NotApplicableError(msg)
     studies = [study(binned) for binned in evidence.spectra]
-    widths = [s.widths[evidence.iteration, s.populated] ** 2 / s.target[s.populated] for s in studies]
-    found, quoted = average(studies), np.concatenate(widths).mean()
-    estimate, scale, expected, tolerance, what = {
-        "bias": (found.squared_bias, quoted, 0.0, BIAS_TOLERANCE, "squared bias over the quoted variance"),
-        "spread": (found.variance, quoted, 1.0, 2 * WIDTH_TOLERANCE, "variance over the quoted one"),
-        "coverage": (found.coverage, 1.0, COVERAGE, COVERAGE_TOLERANCE, "share within one standard deviation"),
+    found, chosen = average(studies), evidence.iteration
+    estimate, expected, tolerance, what = {
+        "bias": (_over(found.squared_bias, found.quoted), 0.0, BIAS_TOLERANCE, "squared bias over the quoted variance"),
+        "spread": (_over(found.variance, found.quoted), 1.0, 2 * WIDTH_TOLERANCE, "variance over the quoted one"),
+        "coverage": (found.coverage, float(found.expected[chosen]), COVERAGE_TOLERANCE, _covered(evidence, studies)),
     }[figure]
-    value, error = (float(part[evidence.iteration] / scale) for part in estimate)
+    value, error = (float(part[chosen]) for part in estimate)
     off = abs(value - expected) - tolerance
     p_value = float(t.sf(off / max(error, 1e-12), number - 1))
     limit = expected + np.copysign(tolerance, value - expected)
     text = f"{what}, mean over cells of {number} pseudo-experiments; {expected:.3g} ± {tolerance:.2g} is asked for"
     return Finding(p_value >= LEVEL, text, value, float(limit), p_value, error)
+
+
+def _over(estimate: Estimate, scale: Estimate) -> Estimate:
+    """The quotient of independent estimates."""
+    value = estimate.value / scale.value
+    return Estimate(value, np.hypot(estimate.error, value * scale.error) / scale.value)
+
+
+def _covered(evidence: Evidence, studies: Sequence[Study]) -> str:
+    """What the coverage is, and where it is farthest off: one mean may hide it."""
+    pairs = [pair for pair in zip(evidence.spectra, studies, strict=True) if pair[1].populated.any()]
+    shares = {b.spectrum.name: s.coverage[evidence.iteration, s.populated].mean() for b, s in pairs}
+    name = min(shares, key=shares.get)
+    return f"share within one standard deviation (lowest: {name}, {shares[name]:.2f})"
 
 
 def bottom_line(evidence: Evidence) -> Finding:
@@ -243,10 +263,13 @@ def saturation(evidence: Evidence) -> Finding:
 
 
 def phase_space(evidence: Evidence) -> Finding:
-    """The simulation must have events wherever the data have: no weight unfolds the others."""
+    """The simulation must have events wherever the data have: no weight unfolds the others.
+
+    Inner cells only; of events beyond all simulated ones `hepgen.unfolding.dataset.warn_uncovered` warns.
+    """
     found = []
     for binned in evidence.spectra:
-        data, simulation = _events(binned.measured), _events(binned.folded)
+        data, simulation = binned.measured.events, binned.folded.events
         empty = binned.folded.values == 0
         # Of so many events that may be of either sample, none is simulated.
         chance = np.log(data / (data + simulation))
@@ -299,26 +322,30 @@ def _where(evidence: Evidence, index: int) -> str:
 def _agree(
     evidence: Evidence, binned: Binned, variation: str, spectrum: np.ndarray, reference: np.ndarray | None = None
 ) -> Agreement:
-    """A spectrum of pseudo-data against a reference, by default their truth, both of unit area.
+    """A spectrum of pseudo-data against a reference, by default their truth, both in the data's yield.
 
     Cells that are expected to hold few events are left out; the others count by the variance of a perfect detector.
+    A reference that is given is the half that was learnt, whose events are those of the spectrum: only detector level
+    fluctuates, that half's as the data's.
     """
     target, variances = binned.targets[variation], binned.target_variances[variation]
-    reference = target if reference is None else reference
+    learnt, reference = reference is not None, target if reference is None else reference
     parts = _replicas(evidence, binned, variation)
+    if learnt and len(parts) > 1:  # else toys, in which both fluctuate
+        parts = [(values, 2 * scale) for values, scale in parts[:1]]
     kept = (target**2 >= FEWEST_EVENTS * variances) & (reference > 0) & (target > 0)
     kept &= np.all([values.mean(0) > 0 for values, _ in parts], axis=0)
     if kept.sum() < 2:
         msg = f"less than two cells of {binned.spectrum.name} are expected to hold {FEWEST_EVENTS} events"
         raise _NotApplicableError(msg)
-    aim = _shape(reference[kept])
-    # The reference fluctuates too. That it shares events with the result can only bring both closer.
-    own = np.sqrt(variances[kept] / target[kept] / target[kept].sum())
+    aim = reference[kept]
+    # The target fluctuates too. That it shares events with the result can only bring both closer.
+    own = 0.0 if learnt else np.sqrt(variances[kept] / target[kept])
     noise = np.random.default_rng(evidence.random).normal(size=(len(parts[0][0]), kept.sum())) * own
     for values, scale in parts:
-        shapes = _shape(values[:, kept])
-        noise += np.sqrt(scale) * (shapes - shapes.mean(0)) / np.sqrt(shapes.mean(0))
-    return agreement((_shape(spectrum[kept]) - aim) / np.sqrt(aim), noise, LEVEL / len(evidence.spectra))
+        mean = values[:, kept].mean(0)
+        noise += np.sqrt(scale) * (values[:, kept] - mean) / np.sqrt(mean)
+    return agreement((spectrum[kept] - aim) / np.sqrt(aim), noise, LEVEL / len(evidence.spectra))
 
 
 def _replicas(evidence: Evidence, binned: Binned, variation: str) -> list[tuple[np.ndarray, float]]:
@@ -328,7 +355,7 @@ def _replicas(evidence: Evidence, binned: Binned, variation: str) -> list[tuple[
     """
     drawn = {kind: binned.stack(kind)[:, 0, evidence.iteration] for kind in ("data", "simulation", "toy")}
     scales = {
-        "data": _events(binned.measured) / _events(Counts(*binned.seen[variation])),
+        "data": binned.measured.events / Counts(*binned.seen[variation]).events,
         "simulation": 2.0 if variation in HALVES else 1.0,
     }
     scales["toy"] = max(scales.values())
@@ -346,7 +373,7 @@ def _bottom_line(evidence: Evidence, binned: Binned) -> Agreement:
     """The prior held against the unfolded data, given how well it describes the data as measured."""
     replicas = binned.stack("data")[:, :, evidence.iteration].mean(1)
     unfolded = binned.nominal[:, evidence.iteration].mean(0)
-    most = int(_events(binned.measured) / FEWEST_EVENTS_MERGED)
+    most = int(binned.measured.events / FEWEST_EVENTS_MERGED)
     seen = merged(binned.folded.values, max(1, min(len(binned.folded.values), most)))
     number = min(len(replicas) // REPLICAS_PER_CELL, MOST_CELLS, seen.shape[1] - 1)
     if number < 2:
@@ -360,15 +387,6 @@ def _bottom_line(evidence: Evidence, binned: Binned) -> Agreement:
     variances = np.where(variances > 0, variances, unit * (binned.folded.values @ seen))
     level = LEVEL / len(evidence.spectra)
     return projected((unfolded - binned.prior.values) @ true, replicas @ true, folded, variances, level)
-
-
-def _events(counts: Counts) -> float:
-    """How many events of equal weight are known as well."""
-    return float(counts.values.sum() ** 2 / counts.variances.sum())
-
-
-def _shape(values: np.ndarray) -> np.ndarray:
-    return values / values.sum(-1, keepdims=True)
 
 
 def _effective_share(weights: np.ndarray) -> float:

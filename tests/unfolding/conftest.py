@@ -52,7 +52,7 @@ def make_config():
         }
         columns = {"alpha": 0, "mass_j1": 1, "mass_j2": 2}
         sample = {"source": "arrays", "path": "toy.npy", "columns": columns, "truth": columns}
-        samples = dict.fromkeys(("simulation", "nature", "other", "background"), sample)
+        samples = dict.fromkeys(("simulation", "nature", "other", "background", "data", "total"), sample)
         return parse({"samples": samples, "unfolding": {**block, **changes}})
 
     return make

@@ -12,15 +12,19 @@ N = 1500
 
 @pytest.fixture(scope="module")
 def problem():
-    """One smeared Gaussian, which a tenth of the simulation's events miss and a twentieth only seem to have."""
+    """One smeared Gaussian, which a tenth of the simulation's events miss and a twentieth only seem to have.
+
+    The data also have a peak of background, which would move their mean by another 0.28.
+    """
     rng = np.random.default_rng(1)
     truth, data = rng.normal(0, 1, (N, 1)), rng.normal(0.3, 0.8, (N, 1))
     seen, true = rng.random(N) > 0.1, rng.random(N) > 0.05
     seen |= ~true
     reco = np.where(seen[:, None], truth + rng.normal(0, 0.5, (N, 1)), np.nan)
     pairs = Pairs(np.where(true[:, None], truth, np.nan), reco, rng.uniform(0.5, 1.5, N), true, seen)
-    measured = Level(data + rng.normal(0, 0.5, (N, 1)), np.ones(N))
-    return Problem(pairs, measured, measured.rows(slice(0)))
+    reco, peak = data + rng.normal(0, 0.5, (N, 1)), rng.normal(2, 0.3, (300, 1))
+    measured = Level(np.concatenate([reco, peak]), np.ones(N + 300))
+    return Problem(pairs, measured, Level(rng.normal(2, 0.3, (600, 1)), np.full(600, 0.5)))
 
 
 @pytest.fixture(scope="module")

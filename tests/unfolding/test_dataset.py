@@ -148,6 +148,14 @@ def test_too_little_is_seen(read, seen):
         read(few)
 
 
+@pytest.mark.parametrize("weight", [[0, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+def test_nothing_is_simulated_at_both_levels(read, weight):
+    """Neither if all weights of the events that are seen are zero, nor if those are all fakes."""
+    passed = {"pass_reco": np.arange(6) < 3, "pass_truth": np.arange(6) >= 1 + 2 * weight[0]}
+    with pytest.raises(HepgenError, match="no simulated event of positive weight passes at both levels"):
+        read(table(weight=np.array(weight, float), **passed))
+
+
 @pytest.mark.parametrize("scale", [1, 3])
 def test_a_background_as_large_as_the_data(read, scale):
     with pytest.raises(

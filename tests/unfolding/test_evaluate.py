@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,8 @@ def test_records_are_complete(done):
             assert 0 <= record.low < record.value < record.high
     assert scored["omnifold", "triangular_reco/alpha"].n == seen
     assert ("no_unfolding", "triangular_reco/alpha") not in scored
+    assert scored["omnifold", "triangular_ensemble_mean"].seeds == 2
+    assert ("ibu", "triangular_ensemble_mean") not in scored
 
 
 def test_only_independent_samples_have_a_floor(trained):
@@ -97,12 +100,18 @@ def test_a_score_is_that_of_the_product(trained):
     edges = np.linspace(0, 75, 51)
     simulation, data = (read_tables(trained.tables[name]).truth["mass_j1"] for name in ("simulation", "nature"))
     truth = np.histogram(data, edges)[0]
-    expected = []
+    found = []
     for seed in (1, 2):
         with h5py.File(trained.folder / f"omnifold_nominal_{seed}.h5") as file:
-            found = np.histogram(simulation, edges, weights=file["weights"][-1].astype(float))[0]
-        expected.append(triangular(found, truth))
-    assert trained.records["omnifold", "triangular/mass_j1"].value == pytest.approx(1e3 * np.mean(expected))
+            found.append(np.histogram(simulation, edges, weights=file["weights"][-1].astype(float))[0])
+    expected = {
+        "triangular": triangular(np.array(found), truth).mean(),
+        "triangular_ensemble": triangular(np.mean(found, 0), truth),
+    }
+    for metric, value in expected.items():
+        record = trained.records["omnifold", f"{metric}/mass_j1"]
+        assert record.value == pytest.approx(1e3 * value)
+        assert record.low < record.value < record.high
 
 
 def test_studied_methods_report_their_iteration_and_uncertainties(done, trained):
@@ -170,7 +179,7 @@ def test_planes_are_ratios_to_the_truth(done):
     np.testing.assert_allclose(ratios[0], expected)
 
 
-def test_figures_of_weights_and_iterations(trained):
+def test_figures_of_weights_and_iterations(done, trained):
     iterations = figure_of(trained, "iterations")
     assert [len(line.x) for line in iterations.lines] == [3, 4, 3, 4]
     assert [("scoring only" in line.label) for line in iterations.lines] == [False, False, True, True]
@@ -182,6 +191,10 @@ def test_figures_of_weights_and_iterations(trained):
     assert weights.notes[-1].endswith(f"omnifold {np.mean(sizes):,.0f} of 3,000")
     (line,) = weights.lines
     assert np.nansum(np.array(line.y, float)[::2]) == pytest.approx(1)
+    # Elsewhere the data have fewer events than the simulation; the mean is that of bins of 0.1.
+    (line,) = figure_of(done, "weights").lines
+    edges, shares = np.array(line.x), np.nan_to_num(np.array(line.y, float))
+    assert (edges * shares).sum() / shares.sum() == pytest.approx(1, abs=0.03)
 
 
 def test_calibration_is_the_mean_over_the_seeds(trained):
@@ -253,6 +266,17 @@ def test_results_of_another_simulation(done, store, tmp_path):
     shorter = store("shorter", read_tables(done.tables["simulation"])[:2000])
     with pytest.raises(HepgenError, match="do not belong to this simulation"):
         evaluate(done.config, done.tables | {"simulation": shorter}, done.measured, done.files, tmp_path)
+
+
+def test_results_without_calibration(done, tmp_path):
+    files = []
+    for path in done.files:
+        files.append(tmp_path / path.name)
+        shutil.copy(path, files[-1])
+        with h5py.File(files[-1], "r+") as file:
+            file.pop("calibration", None)
+    with pytest.raises(HepgenError, match=r"omnifold_nominal_1\.h5: how far .* unfold again"):
+        evaluate(done.config, done.tables, done.measured, files, tmp_path)
 
 
 def test_methods_or_spectra_that_are_missing(done, make_config, tmp_path):

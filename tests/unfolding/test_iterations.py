@@ -45,6 +45,31 @@ def test_errors_of_the_study_are_those_of_its_cells(pretended):
     assert found.coverage_error.max() <= 0.5 / np.sqrt(TOYS)
 
 
+@pytest.mark.parametrize(("kinds", "share"), [(("data",), 0.6566), (("data", "simulation"), 0.6694)])
+def test_coverage_by_widths_of_ten_replicas(make_binned, kinds, share):
+    """Student's t of 9 degrees of freedom, or 18; how far off one experiment is, is what its error says."""
+    rng, target, found = np.random.default_rng(2), np.full(6, 400.0), []
+    for _ in range(60):
+        # Two cells in three fluctuate together.
+        noise = {n: 20 * rng.normal(size=(40, 1, 1, 3)).repeat(2, -1) for n in ("data", "simulation", "toy")}
+        toys = {f"toy-{i}": target + np.sqrt(len(kinds)) * noise["toy"][i] for i in range(40)}
+        replicas = {
+            f"{kind}-{i}": target + (kind in kinds) * noise[kind][i]
+            for kind in ("data", "simulation")
+            for i in range(1, 11)
+        }
+        binned = make_binned({"nominal": target[None, None]} | toys | replicas, dict.fromkeys(toys, target))
+        found.append(average([study(binned)]))
+    coverage, error, expected = (
+        np.array([x[0] for x in part])
+        for part in zip(*((a.coverage.value, a.coverage.error, a.expected) for a in found), strict=True)
+    )
+    scatter = coverage.std(ddof=1)
+    assert expected.mean() == pytest.approx(share, abs=0.006)
+    assert coverage.mean() == pytest.approx(share, abs=4 * scatter / np.sqrt(60))
+    assert np.sqrt(np.mean(error**2)) == pytest.approx(scatter, rel=4 / np.sqrt(2 * 60))
+
+
 @pytest.mark.parametrize(
     ("bias", "chosen"),
     [

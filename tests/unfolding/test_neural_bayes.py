@@ -8,20 +8,22 @@ from hepgen.unfolding.neural_bayes import Proposal, learn, neural_bayes
 
 METHOD = UnfoldingMethod(
     type="neural_bayes",
-    iterations=4,
+    iterations=2,
     settings={"hidden": 16, "layers": 2, "blocks": 1, "bins": 4},
-    training=Training(epochs=5, batch_size=100, learning_rate=1e-2),
+    training=Training(epochs=3, batch_size=50, learning_rate=1e-2),
 )
-N = 2000
+N = 1000
 
 
-def make_problem(make, *, missed=0.0):
-    """Pairs of truth and reco of the simulation, and the reco of other events as data."""
+def make_problem(make, *, missed=0.0, expected=0):
+    """Pairs of truth and reco of the simulation, and the reco of other events as data, with a peak of background."""
     rng = np.random.default_rng(1)
     (truth, reco), (_, data) = make(rng, 0.0, 1.0), make(rng, 0.3, 0.8)
     everything = np.ones(N, bool)
     pairs = Pairs(truth, reco, np.ones(N), everything, rng.random(N) >= missed)
-    return Problem(pairs, Level(data, np.ones(N)), Level(data[:0], np.ones(0)))
+    peak, known = (rng.normal(2, 0.3, (n, data.shape[1])) for n in (expected, 2 * expected))
+    measured = Level(np.concatenate([data, peak]), np.ones(N + expected))
+    return Problem(pairs, measured, Level(known, np.full(2 * expected, 0.5)))
 
 
 def gaussian(rng, mean, width):
@@ -36,16 +38,19 @@ def counted(rng, mean, width):
 
 
 def test_mean_and_width_are_unfolded():
-    problem = make_problem(gaussian, missed=0.1)
+    """With misses, and a background that would move the mean by another 0.28."""
+    problem = make_problem(gaussian, missed=0.1, expected=200)
     outcome = neural_bayes(problem, METHOD, seed=1, device="cpu")
-    truth, nu = problem.simulation.truth[:, 0], outcome.weights[-1]
-    mean = np.average(truth, weights=nu)
-    # 2000 smeared events on either side fix both to 0.03; twice that, for the networks. The width comes last.
-    assert mean == pytest.approx(0.3, abs=0.06)
-    assert 0.74 < np.sqrt(np.average((truth - mean) ** 2, weights=nu)) < 0.9
-    assert outcome.weights[:, problem.simulation.pass_reco].mean(1) == pytest.approx(np.ones(4))
+    truth = problem.simulation.truth[:, 0]
+    means = [np.average(truth, weights=nu) for nu in outcome.weights]
+    widths = [np.average((truth - m) ** 2, weights=nu) ** 0.5 for m, nu in zip(means, outcome.weights, strict=True)]
+    # 1000 smeared events on either side fix the mean to 0.05; another seed of the networks moves it by as much. The
+    # width comes last: after two passes it is on its way from 1 to 0.8.
+    assert means[-1] == pytest.approx(0.3, abs=0.12)
+    assert 0.8 < widths[1] < widths[0] < 0.98
+    assert outcome.weights[:, problem.simulation.pass_reco].mean(1) == pytest.approx(np.ones(2))
     assert {name: len(values) for name, values in outcome.about.items()} == dict.fromkeys(
-        ("clamped", "clipped", "effective"), 4
+        ("clamped", "clipped", "effective"), 2
     )
 
 
@@ -56,7 +61,7 @@ def test_equal_truths_have_equal_weights():
     method = METHOD.model_copy(update={"iterations": 1, "training": short})
     outcome = neural_bayes(Problem(rounded, problem.data, problem.background), method, seed=1, device="cpu")
     _, where, counts = np.unique(rounded.truth, axis=0, return_inverse=True, return_counts=True)
-    assert counts.max() > 100
+    assert counts.max() > 50
     for cell in np.flatnonzero(counts > 1)[:20]:
         assert np.ptp(outcome.weights[0, where.ravel() == cell]) == 0
     assert 2 < outcome.about["effective"][0] <= 8
@@ -64,17 +69,19 @@ def test_equal_truths_have_equal_weights():
 
 def test_posterior_of_a_gaussian_is_known():
     problem = make_problem(gaussian)
-    known = learn(problem, problem.data, METHOD, ["alpha"], seed=1, device="cpu")
-    reco = np.linspace(-1.5, 1.5, 7)[:, None]
+    method = METHOD.model_copy(update={"training": METHOD.training.model_copy(update={"epochs": 5})})
+    known = learn(problem, problem.data, method, ["alpha"], seed=1, device="cpu")
+    reco = np.linspace(-1, 1, 5)[:, None]
     posterior = known.posterior(reco, candidates=200, seed=1)
     mean = (posterior.weights * posterior.truth[..., 0]).sum(1)
     spread = np.sqrt((posterior.weights * (posterior.truth[..., 0] - mean[:, None]) ** 2).sum(1))
-    assert posterior.truth.shape == (7, 200, 1)
-    assert posterior.weights.sum(1) == pytest.approx(np.ones(7))
+    assert posterior.truth.shape == (5, 200, 1)
+    assert posterior.weights.sum(1) == pytest.approx(np.ones(5))
     assert ((posterior.effective > 100) & (posterior.effective <= 200)).all()
-    # Prior variance 1 and noise variance 1/4; 200 candidates fix a mean to 0.04, the rest is for the flows.
-    assert mean == pytest.approx(0.8 * reco[:, 0], abs=0.12)
-    assert spread == pytest.approx(np.full(7, 0.2**0.5), abs=0.1)
+    # Prior variance 1 and noise variance 1/4; 200 candidates fix a mean to 0.04, the rest is for the flows, which have
+    # seen 1000 events. The simulation alone would have means of 0 and spreads of 1.
+    assert mean == pytest.approx(0.8 * reco[:, 0], abs=0.2)
+    assert spread == pytest.approx(np.full(5, 0.2**0.5), abs=0.12)
 
 
 def test_proposal_is_the_density_that_it_draws_from():

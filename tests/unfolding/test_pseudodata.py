@@ -83,11 +83,12 @@ def test_one_half_of_the_simulation_is_unfolded_with_the_other(varied, problem, 
     assert (learnt | (target > 0))[true].all()
     assert 0.45 < learnt.mean() < 0.55
     # The pseudo-data are the other half's detector level, in the data's yield, on top of as much background.
-    signal = len(found.data.values) - np.isin(found.data.values, problem.background.values).all(1).sum()
-    assert signal == (seen & ~learnt).sum()
-    assert found.signal == pytest.approx(
-        problem.signal, abs=5 * np.sqrt(2 * np.square(problem.background.weights).sum())
-    )
+    background = np.isin(found.data.values, problem.background.values).all(1)
+    assert (~background).sum() == (seen & ~learnt).sum()
+    # Of a weight of 2, as all data: its variance is 2 Σw, that of what is known of it Σw².
+    assert set(found.data.weights[background]) <= {2.0, 4, 6, 8}
+    weights = problem.background.weights
+    assert found.signal == pytest.approx(problem.signal, abs=5 * np.sqrt((2 * weights + weights**2).sum()))
     both = target[seen & true].sum() / problem.signal
     assert both == pytest.approx(
         problem.simulation.true_weights[seen].sum() / problem.simulation.seen_weights.sum(), abs=0.02

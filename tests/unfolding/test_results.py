@@ -102,9 +102,19 @@ def test_a_missing_result_is_named(chain, tmp_path):
 
 
 def test_results_of_other_bins_or_samples_are_refused(chain, make_config, tmp_path):
-    changed = make_config(**{**chain.config.unfolding.model_dump(mode="json"), "bins": 7})
-    with pytest.raises(HepgenError, match="alpha was unfolded in other bins or not at all; unfold again"):
-        combine(changed, "ibu", chain.tables, chain.files, tmp_path / "m.h5")
+    block = chain.config.unfolding.model_dump(mode="json")
+    edges = np.linspace(-3, 3, 7).tolist()
+    turned = dict(reversed(block["planes"]["both"].items()))
+    for name, change in (
+        ("alpha", {"bins": 7}),
+        ("alpha", {"binning": {"alpha": {"edges": edges}}}),
+        ("both", {"planes": {"both": turned}}),
+    ):
+        with pytest.raises(HepgenError, match=f"{name} was unfolded in other bins or not at all; unfold again"):
+            combine(make_config(**{**block, **change}), "ibu", chain.tables, chain.files, tmp_path / "m.h5")
+    empty = make_config(**{**block, "binning": {"alpha": {"edges": [50, 60]}}})
+    with pytest.raises(HepgenError, match=r"unfolding\.binning: the data has no events within the bins of alpha"):
+        combine(empty, "ibu", chain.tables, chain.files, tmp_path / "m.h5")
     path = next(path for path in chain.files if path.name.startswith("omnifold"))
     with pytest.raises(HepgenError, match="its weights do not belong to this simulation"):
         read_weights(path, 7)

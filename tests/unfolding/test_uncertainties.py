@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hepgen.errors import HepgenError
+from hepgen.metrics.histograms import Counts
 from hepgen.unfolding.uncertainties import budget, single_training, two_way
 
 # Covariances of the data's replicas, the simulation's, and of single trainings, in four cells.
@@ -80,7 +83,12 @@ def test_central_value_and_error_of_more_seeds(measurement):
     found = budget(binned, 0)
     np.testing.assert_allclose(found.central, binned.nominal[:, 0].mean(0))
     parts = [np.diag(found.components[source]) for source in ("data", "simulation", "seeds")]
-    np.testing.assert_allclose(single_training(binned, 0), parts[0] + parts[1] + 4 * parts[2])
+    width = single_training(binned, 0)
+    np.testing.assert_allclose(width.variance, parts[0] + parts[1] + 4 * parts[2])
+    # Of the replicas' means, which hold a quarter of a training's scatter.
+    means = binned.stack("data")[:, :, 0].mean(1)
+    np.testing.assert_allclose(width.parts.sum(1)[0], means.var(0, ddof=1))
+    assert width.parts.shape == (2, 20, 4)
 
 
 def test_components_are_covariance_matrices(measurement):
@@ -99,12 +107,16 @@ def test_another_simulation(measurement):
     others = {"systematic-tune-2": plain.nominal + shift}
     for number, values in enumerate(plain.stack("data"), start=1):
         others[f"systematic-tune-2-{number}"] = values + shift + rng.normal(0, 0.1, (2, 1, 1))
-    found = budget(measurement(40, 2, **others), 0)
+    binned = measurement(40, 2, **others)
+    # A nominal simulation as large as the data; half as many events of the other.
+    sizes = {"tune-2": np.stack([CENTRAL, 2 * CENTRAL])}
+    found = budget(replace(binned, prior=Counts(CENTRAL, CENTRAL), others=sizes), 0)
+    assert np.isnan(budget(binned, 0).shifts["tune-2"].error).all()
     np.testing.assert_allclose(found.shifts["tune-2"].value, shift)
     np.testing.assert_allclose(found.components["tune-2"], np.outer(shift, shift))
     np.testing.assert_allclose(found.total - found.statistical, np.outer(shift, shift), atol=1e-9)
-    # The replicas are paired: what they have in common does not count, the nominal simulation's statistics do.
-    simulation = np.diag(found.components["simulation"])
+    # The replicas are paired: what they have in common does not count, the statistics of both simulations do.
+    simulation = (1 + 2) * np.diag(found.components["simulation"])
     paired = found.shifts["tune-2"].error ** 2 - simulation
     # The variance 0.1²/2 of the mean of two seeds, from 40 replicas: 4 √(2/39) of it.
     np.testing.assert_allclose(paired, 0.005, rtol=0.91)

@@ -48,16 +48,22 @@ def equal(first, second):
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_omnifold_leaves_weights_of_every_iteration_in_the_data_s_yield(quick, store, tmp_path):
-    simulation, data = selected(toy_table(2000, 1)), selected(toy_table(1000, 2, nature=True))
+@pytest.mark.parametrize("method", ["omnifold", "conditional_flow", "neural_bayes"])
+def test_unbinned_methods_leave_weights_of_every_iteration_in_the_signal_s_yield(make_config, store, tmp_path, method):
+    simulation, data = selected(toy_table(1000, 1)), selected(toy_table(500, 2, nature=True))
+    background = selected(toy_table(100, 3))
     tables = {"simulation": store("simulation", simulation, chunks=2), "nature": store("nature", data)}
-    found = contents(quick({"iterations": 2}), "omnifold", tables, tmp_path / "u.h5")
-    attributes = result(tmp_path / "u.h5")[1]
-    weights = found["weights"]
+    tables["background"] = store("background", background)
+    network = {"hidden": [8]} if method == "omnifold" else {"hidden": 8, "layers": 1, "blocks": 1, "bins": 4}
+    settings = {"type": method, **QUICK, "iterations": 2, "settings": network}
+    config = make_config(methods={method: settings}, background=["background"])
+    found = contents(config, method, tables, tmp_path / "u.h5")
+    attributes, weights = result(tmp_path / "u.h5")[1], found["weights"]
     assert weights.shape == (2, len(simulation))
-    assert found["clamped"].shape == (2, 2)
-    assert attributes.items() >= {"method": "omnifold", "variation": "nominal", "seed": 1, "type": "omnifold"}.items()
-    np.testing.assert_allclose(weights[:, simulation.passed()].sum(1), data.passed().sum(), rtol=1e-5)
+    assert len(found["clamped"]) == 2
+    assert attributes.items() >= {"method": method, "variation": "nominal", "seed": 1, "type": method}.items()
+    signal = data.passed().sum() - background.passed().sum()
+    np.testing.assert_allclose(weights[:, simulation.passed()].sum(1), signal, rtol=1e-5)
     assert "target" not in found
 
 
@@ -66,12 +72,13 @@ def test_ibu_leaves_spectra_of_every_observable_and_plane(quick, toy, tmp_path):
     config = quick(planes={"both": {"alpha": edges, "mass_j1": {"edges": [0, 20, 40]}}})
     found = contents(config, "ibu", toy, tmp_path / "u.h5")
     for name, causes, effects in (("mass_j1", 52, 52), ("alpha", 22, 22), ("both", 16, 20)):
-        assert found[f"{name}/unfolded"].shape == (3, causes)
-        assert found[f"{name}/covariance"].shape == (3, causes, causes)
+        assert found[f"spectra/{name}/unfolded"].shape == (3, causes)
+        assert found[f"spectra/{name}/covariance"].shape == (3, causes, causes)
         # Under- and overflow are bins of their own: nothing is lost but four events in a tail without simulation.
-        np.testing.assert_allclose(found[f"{name}/unfolded"].sum(1), 2996 if name == "mass_j1" else 3000, rtol=1e-9)
-        np.testing.assert_allclose(found[f"{name}/refolded"].sum(1), 2996 if name == "mass_j1" else 3000, rtol=1e-9)
-        assert found[f"{name}/refolded"].shape == (3, effects)
+        for part in ("unfolded", "refolded"):
+            total = 2996 if name == "mass_j1" else 3000
+            np.testing.assert_allclose(found[f"spectra/{name}/{part}"].sum(1), total, rtol=1e-9)
+        assert found[f"spectra/{name}/refolded"].shape == (3, effects)
 
 
 @pytest.mark.parametrize("method", ["omnifold", "ibu"])
@@ -177,7 +184,7 @@ def test_events_of_zero_weight_do_not_matter(quick, store, toy, tmp_path, method
     first, second = (contents(config, method, t, tmp_path / "u.h5") for t in (without, zero))
     if method == "ibu":
         for name in NAMES:
-            np.testing.assert_allclose(second[f"{name}/unfolded"], first[f"{name}/unfolded"], rtol=1e-9)
+            np.testing.assert_allclose(second[f"spectra/{name}/unfolded"], first[f"spectra/{name}/unfolded"], rtol=1e-9)
     else:
         assert not second["weights"][:, ~kept].any()
         assert second["weights"][:, kept].sum() == pytest.approx(2500, rel=1e-5)
@@ -190,9 +197,9 @@ def test_constant_observables_are_no_obstacle(quick, store, tmp_path):
     tables = {"simulation": store("simulation", constant), "nature": store("nature", constant)}
     for method in ("omnifold", "ibu"):
         for variation in ("nominal", "linear", "toy-1"):
-            found = contents(quick(toys=1), method, tables, tmp_path / "u.h5", variation)
+            found = contents(quick(toys=2), method, tables, tmp_path / "u.h5", variation)
             assert all(np.isfinite(values).all() for values in found.values())
-    assert found["alpha/unfolded"][-1].max() == pytest.approx(found["alpha/unfolded"][-1].sum())
+    assert found["spectra/alpha/unfolded"][-1].max() == pytest.approx(found["spectra/alpha/unfolded"][-1].sum())
 
 
 def test_empty_truth_bins_stay_empty_and_are_named(quick, store, toy, tmp_path, capsys):
@@ -209,8 +216,8 @@ def test_empty_truth_bins_stay_empty_and_are_named(quick, store, toy, tmp_path, 
     assert "warning: alpha: 982 data events between -0.4987 and 0.4996 lie where the simulation has none" in warnings
     empty = "2 of 4 bins hold no simulated truth and stay empty (alpha -0.5 to 0; alpha 0 to 0.5)"
     assert f"warning: alpha: {empty}" in warnings
-    assert found["alpha/unfolded"][-1][2:4].tolist() == [0, 0]
-    assert found["alpha/unfolded"][-1][[1, 4]].min() > 100
+    assert found["spectra/alpha/unfolded"][-1][2:4].tolist() == [0, 0]
+    assert found["spectra/alpha/unfolded"][-1][[1, 4]].min() > 100
     assert all(np.isfinite(values).all() for values in found.values())
 
 

@@ -25,11 +25,11 @@ def test_every_variation_has_a_name_of_its_own(block):
 def test_only_the_studied_methods_are_varied(block, make_config):
     assert names(block, "omnifold") == ["nominal"]
     assert names(make_config(tests=False).unfolding, "ibu") == ["nominal"]
-    assert names(make_config(toys=1).unfolding, "omnifold")[-1] == "toy-1"
+    assert names(make_config(toys=2).unfolding, "omnifold")[-1] == "toy-2"
 
 
 def test_seeds_multiply_what_is_measured_and_trained_only(make_config):
-    block = make_config(replicas=1, toys=1).unfolding
+    block = make_config(replicas=2, toys=2).unfolding
     seeds = {}
     for method, variation, seed in runs(block):
         seeds.setdefault((method, variation.name), []).append(seed)
@@ -37,6 +37,12 @@ def test_seeds_multiply_what_is_measured_and_trained_only(make_config):
     assert seeds["omnifold", "toy-1"] == seeds["omnifold", "closure"] == [1]
     assert {tuple(found) for (method, _), found in seeds.items() if method == "ibu"} == {(1,)}
     assert [run.method for run in runs(block, "ibu")] == ["ibu"] * len(names(block, "ibu"))
+
+
+@pytest.mark.parametrize("name", ["data", "total"])
+def test_a_systematic_cannot_be_called_like_another_source_of_uncertainty(make_config, name):
+    with pytest.raises(HepgenError, match=rf"unfolding\.systematics: '{name}' is what another source"):
+        make_config(systematics=[name])
 
 
 def test_a_variation_that_is_not_asked_for(block):

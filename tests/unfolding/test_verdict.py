@@ -65,6 +65,8 @@ def test_closure_compares_with_the_other_half():
     # A mean of ten squares; the halves' own fluctuations are counted as if the result did not share them.
     assert 0.2 < found.statistic < 2 < found.limit
     assert judged(module.closure, changed(binned, "closure", SLOPED)).verdict == "fail"
+    # So are contents of another yield.
+    assert judged(module.closure, changed(binned, "closure", 1.1 * binned.targets["closure"])).verdict == "fail"
     # One spectrum in three that fails is enough.
     one = judged(module.closure, binned, changed(binned, "closure", SLOPED), binned)
     assert (one.verdict, one.p_value < 1e-3) == ("fail", True)
@@ -110,6 +112,12 @@ def test_null_compares_with_the_half_that_was_learnt():
     found = judged(module.null, changed(binned, "closure", learnt))
     assert (found.verdict, found.statistic) == ("pass", pytest.approx(0, abs=1e-12))
     assert judged(module.null, changed(binned, "closure", SLOPED)).verdict == "fail"
+    # All that fluctuates are the data and what was learnt at detector level, each of half as many events as the data.
+    rng = np.random.default_rng(6)
+    noisy = [learnt + np.sqrt(4 * learnt) * rng.normal(size=10) for _ in range(40)]
+    statistics = [judged(module.null, changed(binned, "closure", each)).statistic for each in noisy]
+    # 40 of ten cells over 12 replicas of them, good to √(2/400) and √(2/110): four standard errors.
+    assert np.mean(statistics) == pytest.approx(1, abs=0.6)
 
 
 def with_toys(binned, change):
@@ -131,6 +139,7 @@ def test_toys_have_pulls_and_coverage(fault, failing):
     found = {figure: judged(module.statistical_closure, binned, figure=figure) for figure in module.TOYS}
     assert {f for f in ("bias", "spread") if found[f].verdict == "fail"} == failing
     assert found["coverage"].verdict == ("fail" if failing else "pass")
+    assert "lowest: x" in found["coverage"].text
     assert all(check.error > 0 for check in found.values())
 
 

@@ -169,20 +169,28 @@ def timings(*samples):
     ]
 
 
-def unfolding_samples():
-    """The simulation, the data and what else unfolding reads."""
-    block = CONFIG.unfolding
-    if not block:
-        return []
-    return [block.simulation, block.data, *block.background, *block.systematics]
+def unfolding_samples(*parts):
+    """The samples that play these parts in unfolding: simulation, data, background, systematics."""
+    named = [getattr(CONFIG.unfolding, part) for part in parts if CONFIG.unfolding]
+    return [
+        name
+        for names in named
+        for name in ([names] if isinstance(names, str) else names)
+    ]
 
 
 def unfolding_tables(wildcards):
     """What one unfolding reads: another simulation only where it is that one's turn."""
-    block = CONFIG.unfolding
-    variation = variations.find(block, wildcards.model, wildcards.variation)
+    variation = variations.find(CONFIG.unfolding, wildcards.model, wildcards.variation)
     others = [variation.sample] if variation.sample else []
-    return tables(block.simulation, block.data, *block.background, *others)
+    return tables(*unfolding_samples("simulation", "data", "background"), *others)
+
+
+def combined_tables(wildcards):
+    """What the combination of a method reads: other simulations only where it is unfolded with them."""
+    runs = variations.runs(CONFIG.unfolding, wildcards.model)
+    others = dict.fromkeys(run.variation.sample for run in runs if run.variation.sample)
+    return tables(*unfolding_samples("simulation", "data", "background"), *others)
 
 
 def unfoldings(wildcards):

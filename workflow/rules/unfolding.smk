@@ -28,7 +28,7 @@ rule unfolding_unfold:
 # Bin all that one method unfolded: the measurement, its replicas, the tests and toys.
 rule unfolding_combine:
     input:
-        tables=tables(*unfolding_samples()),
+        tables=combined_tables,
         results=unfoldings,
     output:
         f"{OUT}/unfolding/measured/{{model}}.h5",
@@ -76,7 +76,7 @@ rule unfolding_verdict:
 # Score the unfolded results with the truth of the data, beside the prior and no unfolding at all.
 rule unfolding_evaluate:
     input:
-        tables=tables(*unfolding_samples()),
+        tables=tables(*unfolding_samples("simulation", "data", "background")),
         measured=expand(
             f"{OUT}/unfolding/measured/{{model}}.h5",
             model=names_in("unfolding", "methods"),
@@ -100,15 +100,14 @@ rule unfolding_evaluate:
         "hepgen unfolding evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
-# The deliverable: simulated events with the weights of one method, for hepgen and for ROOT.
+# The deliverable: simulated events with the weights of one method.
 rule unfolding_bundle:
     input:
-        tables=tables(*unfolding_samples()),
+        tables=tables(*unfolding_samples("simulation", "data", "systematics")),
         measured=f"{OUT}/unfolding/measured/{{model}}.h5",
         results=bundled,
     output:
-        h5=f"{OUT}/unfolding/bundles/{{model}}.h5",
-        root=f"{OUT}/unfolding/bundles/{{model}}.root",
+        f"{OUT}/unfolding/bundles/{{model}}.h5",
     log:
         f"{OUT}/logs/unfolding_bundle/{{model}}.log",
     wildcard_constraints:
@@ -122,8 +121,27 @@ rule unfolding_bundle:
         card=card("unfolding_bundle", "model"),
         code=code("unfolding_bundle", "model"),
     shell:
-        "(hepgen unfolding bundle {params.config:q} {wildcards.model:q} {input:q} --output {output.h5:q}"
-        " && hepgen export {output.h5:q} --output {output.root:q}) > {log:q} 2>&1"
+        "hepgen unfolding bundle {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+# The same for ROOT.
+rule unfolding_export:
+    input:
+        f"{OUT}/unfolding/bundles/{{model}}.h5",
+    output:
+        f"{OUT}/unfolding/bundles/{{model}}.root",
+    log:
+        f"{OUT}/logs/unfolding_export/{{model}}.log",
+    wildcard_constraints:
+        model=any_of(names_in("unfolding", "methods")),
+    threads: 1
+    resources:
+        mem_mb=growing(2000),
+        runtime=growing(30),
+    params:
+        code=code("unfolding_export"),
+    shell:
+        "hepgen export {input:q} --output {output:q} > {log:q} 2>&1"
 
 
 # Spectra with covariances, as a submission to HEPData.

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import roc_auc_score
 
 from hepgen.config import Training
-from hepgen.models.sets import ConstituentAutoencoder, chamfer_distance
+from hepgen.models.set_autoencoder import ConstituentAutoencoder, chamfer_distance
 from hepgen.training import train
 
 
