@@ -197,7 +197,7 @@ def toys_figure(averages: dict[str, Averages], chosen: dict[str, int], toys: int
         y = Axis(label="share of toys", range=(0.0, 1.0)) if covers else Axis(label="in units of the expected contents")
         markers = [Marker(label=method, at=chosen[method] + 1, axis="x") for method in averages]
         if covers:
-            reachable = float(np.mean([found.expected for found in averages.values()]))
+            reachable = float(np.concatenate([found.expected for found in averages.values()]).mean())
             markers.append(Marker(label=f"{100 * reachable:.0f} % expected", at=reachable, axis="y"))
         panels.append(Curves(title=title, lines=lines, x=Axis(label="iteration"), y=y, markers=markers))
     return Panels(
