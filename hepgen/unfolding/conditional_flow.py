@@ -27,13 +27,13 @@ def conditional_flow(
     """Unfold data to particle level.
 
     A flow learns p(truth | reco) from the pairs that pass at both levels, and draws truths for the data and for the
-    simulation. A classifier learns the ratio of these, so that what the flow cannot describe cancels, and multiplies
-    the weights ν(t) by it. The simulation with these weights is what the flow, trained on from where it is, learns from
-    in the next iteration: its answer depends less and less on the simulation's truth. As the efficiency depends on the
-    truth only, misses have the same ν(t). Fakes and background are taken from the data, see `genuine_data`.
+    simulation. A classifier learns the ratio of these, so that what the flow cannot describe cancels where both agree
+    and is reduced elsewhere, and multiplies the weights ν(t) by it. The simulation with these weights is what the flow,
+    trained on from where it is, learns from in the next iteration: its answer depends less and less on the simulation's
+    truth. As the efficiency depends on the truth only, misses have the same ν(t). Fakes and background are taken from
+    the data, see `genuine_data`.
 
-    Other than the authors, who compare the data's draws with the simulation's truth itself, this needs no flow that is
-    perfect.
+    The authors compare the data's draws with the simulation's truth itself.
 
     References:
         Backes, Butter, Dunford, Malaescu, "An unfolding method based on conditional invertible neural networks (cINN)

@@ -184,9 +184,9 @@ def neural_bayes(
     One flow learns p(reco | truth) and another the truth's density q₀, both from the pairs that pass at both levels.
     Then the second one, from q₀ on, maximises the likelihood of the data, Σ log ∫ p(y | x) q(x) dx, and an iteration is
     one pass over the data: to end early is to regularise. A copy of q₀ does the same for the simulation's own reco, and
-    ν(t) is the ratio of the two, so that what the flows cannot describe, and how they drift, cancels. As the efficiency
-    depends on the truth only, misses have the same ν(t). Fakes and background are taken from the data, see
-    `genuine_data`.
+    ν(t) is the ratio of the two: what the flows cannot describe cancels where data and simulation agree and is reduced
+    elsewhere, how they drift cancels for samples of equal size. As the efficiency depends on the truth only, misses
+    have the same ν(t). Fakes and background are taken from the data, see `genuine_data`.
 
     Other than the authors, who draw a thousand truths from q for an event and step, this estimates an event's integral
     by importance sampling with few candidates, drawn once from a proposal that has learnt where the truth of such an

@@ -30,7 +30,7 @@ def omnifold(problem: Problem, *, iterations: int = 5, reweighter: Reweighter | 
 
     References:
         Andreassen, Komiske, Metodiev, Nachman, Thaler, "OmniFold: a method to simultaneously unfold all
-        observables", 2019, arXiv:1911.09107; misses and fakes: Andreassen, Komiske, Metodiev, Nachman, Suresh,
+        observables", 2019, arXiv:1911.09107; misses: Andreassen, Komiske, Metodiev, Nachman, Suresh,
         Thaler, "Scaffolding simulations with deep learning for high-dimensional deconvolution", 2021, arXiv:2105.04448.
 
     Args:

@@ -70,7 +70,7 @@ def changed_file(paths, path, change):
         (lambda c: c.pop("mjj"), "sample 'qcd': unknown observable 'mjj'"),
         (lambda c: c["mjj"].__setitem__(3, np.nan), "1 of 1200 values of mjj are not finite"),
         (lambda c: c.update(weight=np.append(np.ones(1199), -1)), "sample 'qcd': column 'weight': 1 of .* -1"),
-        (lambda c: c.update(weight=np.append(np.ones(1199), np.nan)), "sample 'qcd': 1 of .* nan"),
+        (lambda c: c.update(weight=np.append(np.ones(1199), np.nan)), "sample 'qcd': column 'weight': 1 of .* nan"),
     ],
 )
 def test_unusable_tables_are_refused(config, paths, tmp_path, edit, message):
