@@ -2,7 +2,7 @@
 
 Simulation N(0, 1), data N(0.2, 0.8), a detector that smears by N(0, 0.3), bins of 0.4. Every pseudo-experiment has
 events of its own and goes through the whole analysis: bootstrap replicas of a single training each, whose scatter is
-hence in them, toys that choose the iteration, covariance. The truth is the normal distribution's integral over each bin.
+hence in them, toys that choose the iteration, covariance. The truth is the normal density's integral over each bin.
 
 Usage: python benchmarks/gaussian_unfolding.py [ibu omnifold_trees ...] [--experiments 8] [--replicas 20] [--toys 20]
 """
