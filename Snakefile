@@ -58,6 +58,7 @@ rule all:
     input:
         f"{OUT}/metrics.json",
         figures(*FIGURED),
+        published(),
 
 
 rule samples:
