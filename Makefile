@@ -20,7 +20,7 @@ help:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
 	  || { echo "error: $(PYTHON) is not Python 3.11 or 3.12; try make PYTHON=python3.11"; exit 1; }
 	@$(PYTHON) -m venv .venv || { echo "error: no venv module; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cluster,test]'
 	@touch $@
 
 demo: .venv/.installed

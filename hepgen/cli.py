@@ -3,8 +3,11 @@
 import json
 import signal
 import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,6 +17,8 @@ from hepgen.plan import provenance
 from hepgen.storage import describe_h5
 
 __all__ = ["app", "main"]
+
+RECORD: ContextVar[Path | None] = ContextVar("record", default=None)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +41,48 @@ Seed = Annotated[int, typer.Argument(metavar="SEED", help="Seed of the training.
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An entry of the analysis's models.")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A trained model.")]
 Sample = Annotated[str, typer.Argument(metavar="SAMPLE", help="An entry of the samples block.")]
+
+
+@app.callback()
+def begin(
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write here how the products of a stage came about.", show_default=False),
+    ] = None,
+) -> None:
+    """Keep what all commands share."""
+    RECORD.set(record)
+
+
+def _recorded(stage: str, named: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a command leave a record of its job where ``--record`` asks for one.
+
+    Args:
+        stage: What the command is to `hepgen.plan`.
+        named: Its parameter that is a sample, model or method, or the file of a trained one.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def run(**given: Any) -> None:
+            if not (path := RECORD.get()):
+                command(**given)
+                return
+            from hepgen.record import inputs_of, recording
+
+            config = load(given["config"]) if isinstance(given.get("config"), Path) else None
+            name, seed = given.get(named, ""), given.get("seed")
+            if isinstance(name, Path):
+                from hepgen.models.files import load_model
+
+                about = load_model(name)[1]
+                name, seed = about["name"], about["seed"]
+            with recording(path, config, stage, name, seed=seed, inputs=inputs_of(config, stage, given)):
+                command(**given)
+
+        return run
+
+    return decorate
 
 
 @app.command(rich_help_panel="Before a run")
@@ -97,6 +144,7 @@ def fetch(
 
 
 @app.command(rich_help_panel="Stages of a run")
+@_recorded("ingest", "name")
 def ingest(
     config: ConfigFile,
     name: Sample,
@@ -113,6 +161,7 @@ def ingest(
 
 
 @app.command(rich_help_panel="Stages of a run")
+@_recorded("observe", "name")
 def observe(
     config: ConfigFile,
     name: Sample,
@@ -131,6 +180,7 @@ def observe(
 
 
 @tagging.command("train")
+@_recorded("tagging_train", "model")
 def tagging_train(
     config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -141,6 +191,7 @@ def tagging_train(
 
 
 @tagging.command("score")
+@_recorded("tagging_score", "model")
 def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto") -> None:
     """Score the held-out events with a trained tagger."""
     from hepgen.tagging.score import score
@@ -149,6 +200,7 @@ def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Ou
 
 
 @tagging.command("evaluate")
+@_recorded("tagging_evaluate")
 def tagging_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare all taggers and cuts over all seeds, from tables and scores."""
     from hepgen.tagging.evaluate import evaluate
@@ -165,6 +217,7 @@ def tagging_split(config: ConfigFile, files: Files, output: Output) -> None:
 
 
 @generation.command("train")
+@_recorded("generation_train", "model")
 def generation_train(
     config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -176,6 +229,7 @@ def generation_train(
 
 
 @generation.command("sample")
+@_recorded("generation_sample", "model")
 def generation_sample(
     config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -186,6 +240,7 @@ def generation_sample(
 
 
 @generation.command("evaluate")
+@_recorded("generation_evaluate")
 def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Hold all generated events against truth never seen, from tables, events and the simulation's timings."""
     from hepgen.generation.evaluate import evaluate
@@ -196,6 +251,7 @@ def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> Non
 
 
 @unfolding.command("unfold")
+@_recorded("unfolding_unfold", "method")
 def unfolding_unfold(
     config: ConfigFile,
     method: Model,
@@ -238,6 +294,7 @@ def unfolding_posterior(
 
 
 @unfolding.command("combine")
+@_recorded("unfolding_combine", "method")
 def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Bin all unfoldings of one method, from tables and results."""
     from hepgen.unfolding.results import combine
@@ -246,6 +303,7 @@ def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: O
 
 
 @unfolding.command("evaluate")
+@_recorded("unfolding_evaluate")
 def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare all methods with the truth, the prior and no unfolding, from tables and results."""
     from hepgen.unfolding.evaluate import evaluate
@@ -255,6 +313,7 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
 
 
 @unfolding.command("verdict")
+@_recorded("unfolding_verdict")
 def unfolding_verdict(config: ConfigFile, files: Files, output: Folder) -> None:
     """Test all methods, from measured spectra and results: pass, fail or not applicable."""
     from hepgen.unfolding.verdict import verdict
@@ -264,6 +323,7 @@ def unfolding_verdict(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @unfolding.command("bundle")
+@_recorded("unfolding_bundle", "method")
 def unfolding_bundle(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Write the simulated events with one method's weights, from tables, measured spectra and results."""
     from hepgen.unfolding.bundle import write_bundle
@@ -292,6 +352,7 @@ def unfolding_histogram(
 
 
 @unfolding.command("hepdata")
+@_recorded("unfolding_hepdata", "method")
 def unfolding_hepdata(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Write one method's spectra with their covariances as a submission to HEPData, from measured spectra."""
     from hepgen.unfolding.hepdata import write_submission
@@ -301,6 +362,7 @@ def unfolding_hepdata(config: ConfigFile, method: Model, files: Files, output: O
 
 
 @integration.command("sample")
+@_recorded("integration_sample", "method")
 def integration_sample(config: ConfigFile, method: Model, seed: Seed, output: Output, device: Device = "auto") -> None:
     """Adapt one method with one seed and draw weighted events of the matrix element."""
     from hepgen.integration.sample import sample as draw
@@ -309,6 +371,7 @@ def integration_sample(config: ConfigFile, method: Model, seed: Seed, output: Ou
 
 
 @integration.command("evaluate")
+@_recorded("integration_evaluate")
 def integration_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare the integrals and the events of all methods, and the integral with quadrature."""
     from hepgen.integration.evaluate import evaluate
@@ -323,6 +386,7 @@ app.add_typer(integration, name="integration", rich_help_panel="Stages of a run"
 
 
 @app.command(rich_help_panel="Stages of a run")
+@_recorded("overview")
 def overview(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare the observables of all samples, from their tables."""
     from hepgen.overview.evaluate import evaluate
@@ -331,6 +395,7 @@ def overview(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @app.command(rich_help_panel="Stages of a run")
+@_recorded("search")
 def search(config: ConfigFile, files: Files, output: Folder) -> None:
     """Hunt for bumps after cuts on the taggers' scores, from tables and scores."""
     from hepgen.search.evaluate import evaluate
@@ -339,6 +404,7 @@ def search(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @app.command(rich_help_panel="After a run")
+@_recorded("plot")
 def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", help="Numbers to draw.")]) -> None:
     """Draw figures as PDF and PNG beside their numbers."""
     from hepgen.plots.draw import draw_files
@@ -347,6 +413,7 @@ def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", h
 
 
 @app.command(rich_help_panel="After a run")
+@_recorded("export")
 def export(
     files: Files,
     output: Annotated[
@@ -402,6 +469,7 @@ def sample(
 
 
 @app.command(rich_help_panel="After a run")
+@_recorded("summary")
 def summary(config: ConfigFile, files: Files, output: Folder) -> None:
     """Gather the metrics of all analyses into tables and the report's front page."""
     from hepgen.summary import summarize

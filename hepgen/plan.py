@@ -31,12 +31,12 @@ def resolved(config: Config) -> dict[str, Any]:
     return content
 
 
-def card(config: Config, stage: str, name: str = "") -> dict[str, Any]:
+def card(config: Config | None, stage: str, name: str = "") -> dict[str, Any]:
     """The settings that a stage reads, as plain JSON; `name` is its sample, model or method."""
     return _plain(_CARDS[stage](config, name))
 
 
-def code(config: Config, stage: str, name: str = "") -> str:
+def code(config: Config | None, stage: str, name: str = "") -> str:
     """The fingerprint of the code that a stage runs."""
     return fingerprint(*_modules(config, stage, name))
 
@@ -149,7 +149,7 @@ _CARDS = {
     "unfolding_evaluate": lambda c, _: _pick(c, "unfolding"),
     "unfolding_verdict": lambda c, _: _pick(c, "unfolding"),
     "unfolding_bundle": lambda c, n: {**_published(c), "method": c.unfolding.methods[n]},
-    "unfolding_export": lambda *_: {},
+    "export": lambda *_: {},
     "unfolding_hepdata": lambda c, n: {"title": c.title, **_published(c), "method": c.unfolding.methods[n]},
     "integration_sample": _integrator,
     "integration_evaluate": lambda c, _: _pick(c, "integration"),
@@ -166,12 +166,11 @@ _STAGE_MODULES = {
     "search": "hepgen.search.evaluate",
     "tagging_split": "hepgen.tagging.external",
     "unfolding_combine": "hepgen.unfolding.results",
-    "unfolding_export": "hepgen.export",
     "summary": "hepgen.summary",
 }
 
 
-def _modules(config: Config, stage: str, name: str) -> list[str]:
+def _modules(config: Config | None, stage: str, name: str) -> list[str]:
     """The stage's own module and, where it uses a plug-in, the plug-in's."""
     modules = [_STAGE_MODULES.get(stage, f"hepgen.{stage.replace('_', '.')}")]
     if stage == "ingest":
@@ -185,7 +184,7 @@ def _modules(config: Config, stage: str, name: str) -> list[str]:
         modules += generator_modules(config.generation.models[name])
     elif stage in ("unfolding_unfold", "unfolding_posterior"):
         modules += method_modules(config.unfolding.methods[name])
-    elif stage == "unfolding_export":
+    elif stage == "export":
         modules.append("hepgen.export.root")
     elif stage == "integration_sample" and config.integration.methods[name].type == "flow":
         modules.append(GENERATORS.target(config.integration.methods[name].model)[0])

@@ -6,6 +6,7 @@ import os
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,23 @@ __all__ = [
     "read_json",
     "refuse_inputs",
     "write_json",
+    "written",
 ]
 
 MIN_CHUNK, MAX_CHUNK = 1 << 10, 1 << 16
+_WRITTEN: ContextVar[list[Path] | None] = ContextVar("written", default=None)
 OUTSIDE = "leads to another file, which is never followed"
+
+
+@contextmanager
+def written() -> Iterator[list[Path]]:
+    """Yield a list that `atomic` adds every file to that it writes inside the block."""
+    files: list[Path] = []
+    token = _WRITTEN.set(files)
+    try:
+        yield files
+    finally:
+        _WRITTEN.reset(token)
 
 
 @contextmanager
@@ -49,6 +63,8 @@ def atomic(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.replace(path)
+            if (files := _WRITTEN.get()) is not None:
+                files.append(path)
         finally:
             temporary.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:

@@ -14,7 +14,7 @@ FLOORS = [
     {"samples", "datasets", "plugins"},
     {"config", "events", "table", "inputs"},
     {"plan", "preprocessing"},
-    {"jets", "images", "simulation"},
+    {"jets", "images", "simulation", "record"},
     {"ready_jets", "constituents"},
     {"training", "metrics", "plots"},
     {"tagging", "generation", "overview", "inspection", "integration"},

@@ -16,7 +16,8 @@ CONDA_NAMES = {"torch": "pytorch", "tables": "pytables"}
 
 def direct_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    requirements = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    requirements = [*project["dependencies"], *extras["cluster"], *extras["test"]]
     return [re.match(r"[\w-]+", requirement)[0] for requirement in requirements]
 
 

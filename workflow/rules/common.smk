@@ -38,6 +38,11 @@ TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
 
+# Batch systems send SIGTERM to a job's steps and not to what these started, so the command replaces its shell, and under
+# Slurm becomes a step of its own. Without the signal a training would not write its last checkpoint.
+shell.prefix("exec ${{SLURM_JOB_ID:+srun --overlap --ntasks=1 --mem=0}} ")
+
+
 def any_of(names):
     """A regular expression for exactly the given names, or for nothing."""
     return "|".join(names) or "(?!)"
@@ -115,14 +120,17 @@ def tables(*samples):
     return chunks("{out}/observables/{sample}/{chunk}.h5", *samples)
 
 
-def trainings(block, key, pattern):
-    """One path for each model and seed of an analysis."""
+def of_seeds(block, key, pattern="{model}/{seed}"):
+    """One name for each model and seed of an analysis."""
     seeds = getattr(CONFIG, block).seeds if block in ANALYSES else []
     return [
-        f"{OUT}/{block}/{pattern.format(model=m, seed=s)}"
-        for m in names_in(block, key)
-        for s in seeds
+        pattern.format(model=m, seed=s) for m in names_in(block, key) for s in seeds
     ]
+
+
+def trainings(block, key, pattern):
+    """One path for each model and seed of an analysis."""
+    return of_seeds(block, key, f"{OUT}/{block}/{pattern}")
 
 
 def training_samples():
@@ -195,33 +203,44 @@ def combined_tables(wildcards):
 
 def unfoldings(wildcards):
     """All unfoldings of a method."""
-    return _unfolded(variations.runs(CONFIG.unfolding, wildcards.model))
+    return _results(variations.runs(CONFIG.unfolding, wildcards.model))
 
 
 def measurements(*kinds):
     """The unfoldings of the data as they are, or of some kinds of variations, of all methods and seeds."""
     runs = variations.runs(CONFIG.unfolding) if CONFIG.unfolding else []
     wanted = kinds or ("nominal",)
-    return _unfolded(run for run in runs if run.variation.kind in wanted)
+    return _results(run for run in runs if run.variation.kind in wanted)
 
 
 def bundled(wildcards):
     """The unfoldings that a method's result and its uncertainties are made of."""
     found = variations.runs(CONFIG.unfolding, wildcards.model)
-    return _unfolded(run for run in found if run.variation.kind in variations.MEASURED)
+    return _results(run for run in found if run.variation.kind in variations.MEASURED)
+
+
+def studied_methods():
+    """The methods of unfolding whose uncertainties are known."""
+    return variations.studied(CONFIG.unfolding) if CONFIG.unfolding else []
+
+
+def weighted_methods():
+    """Those of them that weight events."""
+    methods = CONFIG.unfolding.methods if CONFIG.unfolding else {}
+    return [name for name in studied_methods() if methods[name].type != "ibu"]
 
 
 def published():
     """Events with weights, and spectra for HEPData, of all methods whose uncertainties are known."""
-    block = CONFIG.unfolding
-    studied = variations.studied(block) if block else []
-    weighted = [name for name in studied if block.methods[name].type != "ibu"]
     bundles = [
         f"{OUT}/unfolding/bundles/{name}.{form}"
-        for name in weighted
+        for name in weighted_methods()
         for form in ("h5", "root")
     ]
-    return [*bundles, *(f"{OUT}/unfolding/hepdata/{name}.tar.gz" for name in studied)]
+    return [
+        *bundles,
+        *(f"{OUT}/unfolding/hepdata/{name}.tar.gz" for name in studied_methods()),
+    ]
 
 
 def verdicts():
@@ -229,11 +248,15 @@ def verdicts():
     return [f"{OUT}/unfolding/verdict.json"] if CONFIG.unfolding else []
 
 
-def _unfolded(runs):
-    return [
-        f"{OUT}/unfolding/results/{run.method}/{run.variation.name}/{run.seed}.h5"
-        for run in runs
-    ]
+def unfolded(runs=None):
+    """The names of unfoldings, of all without any given."""
+    if runs is None:
+        runs = variations.runs(CONFIG.unfolding) if CONFIG.unfolding else []
+    return [f"{run.method}/{run.variation.name}/{run.seed}" for run in runs]
+
+
+def _results(runs):
+    return [f"{OUT}/unfolding/results/{name}.h5" for name in unfolded(runs)]
 
 
 def figure_names(name):
@@ -285,6 +308,36 @@ def analysis(name):
         return []
     further = [*verdicts(), *published()] if name == "unfolding" else []
     return [f"{OUT}/{name}/metrics.json", *figures(name), *further]
+
+
+def jobs():
+    """The names of all jobs of the run, RULE/WILDCARDS: so are their logs, benchmarks and records called."""
+    named = {
+        "ingest": chunks("{sample}/{chunk}", *STREAMS),
+        "table": chunks("{sample}/{chunk}", *TABLES),
+        "observe": chunks("{sample}/{chunk}", *STREAMS),
+        "tagging_train": of_seeds("tagging", "entries"),
+        "tagging_score": of_seeds("tagging", "entries"),
+        "generation_train": of_seeds("generation", "models"),
+        "generation_sample": of_seeds("generation", "models"),
+        "integration_sample": of_seeds("integration", "methods"),
+        "unfolding_unfold": unfolded(),
+        "unfolding_combine": names_in("unfolding", "methods"),
+        "unfolding_bundle": weighted_methods(),
+        "unfolding_export": weighted_methods(),
+        "unfolding_hepdata": studied_methods(),
+    }
+    once = [
+        *(f"{name}_evaluate" for name in ANALYSES),
+        *(f"{name}_plot" for name in FIGURED),
+        "overview",
+    ]
+    once += ["unfolding_verdict"] if verdicts() else []
+    return [
+        *(f"{rule}/{name}" for rule, names in named.items() for name in names),
+        *once,
+        "summary",
+    ]
 
 
 def growing(base):

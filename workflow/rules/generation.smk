@@ -4,6 +4,7 @@ rule generation_train:
         tables(*generation_samples()),
     output:
         f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+        record=f"{OUT}/provenance/generation_train/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/generation_train/{{model}}/{{seed}}.log",
     benchmark:
@@ -21,8 +22,9 @@ rule generation_train:
         card=card("generation_train", "model"),
         code=code("generation_train", "model"),
     shell:
-        "hepgen generation train {params.config:q} {wildcards.model:q} {wildcards.seed:q} {input:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} generation train {params.config:q}"
+        " {wildcards.model:q} {wildcards.seed:q} {input:q}"
+        " --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Draw events from a trained generator; held-out truth tells how likely it finds them.
@@ -32,8 +34,11 @@ rule generation_sample:
         tables=tables(*generation_samples()),
     output:
         f"{OUT}/generation/events/{{model}}/{{seed}}.h5",
+        record=f"{OUT}/provenance/generation_sample/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/generation_sample/{{model}}/{{seed}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/generation_sample/{{model}}/{{seed}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("generation", "models")),
     threads: 1
@@ -46,7 +51,8 @@ rule generation_sample:
         card=card("generation_sample", "model"),
         code=code("generation_sample", "model"),
     shell:
-        "hepgen generation sample {params.config:q} {input.model:q} {input.tables:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} generation sample {params.config:q}"
+        " {input.model:q} {input.tables:q} --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Hold the generated events against truth that no model has seen.
@@ -58,8 +64,11 @@ rule generation_evaluate:
     output:
         metrics=f"{OUT}/generation/metrics.json",
         figures=figures("generation", form="json"),
+        record=f"{OUT}/provenance/generation_evaluate.json",
     log:
         f"{OUT}/logs/generation_evaluate.log",
+    benchmark:
+        f"{OUT}/benchmarks/generation_evaluate.tsv"
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -70,4 +79,5 @@ rule generation_evaluate:
         card=card("generation_evaluate"),
         code=code("generation_evaluate"),
     shell:
-        "hepgen generation evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} generation evaluate {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"

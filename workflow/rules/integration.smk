@@ -2,6 +2,7 @@
 rule integration_sample:
     output:
         f"{OUT}/integration/events/{{model}}/{{seed}}.h5",
+        record=f"{OUT}/provenance/integration_sample/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/integration_sample/{{model}}/{{seed}}.log",
     benchmark:
@@ -18,8 +19,9 @@ rule integration_sample:
         card=card("integration_sample", "model"),
         code=code("integration_sample", "model"),
     shell:
-        "hepgen integration sample {params.config:q} {wildcards.model:q} {wildcards.seed:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} integration sample {params.config:q}"
+        " {wildcards.model:q} {wildcards.seed:q}"
+        " --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Hold all methods' integrals against quadrature and their events against each other.
@@ -29,8 +31,11 @@ rule integration_evaluate:
     output:
         metrics=f"{OUT}/integration/metrics.json",
         figures=figures("integration", form="json"),
+        record=f"{OUT}/provenance/integration_evaluate.json",
     log:
         f"{OUT}/logs/integration_evaluate.log",
+    benchmark:
+        f"{OUT}/benchmarks/integration_evaluate.tsv"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -41,4 +46,5 @@ rule integration_evaluate:
         card=card("integration_evaluate"),
         code=code("integration_evaluate"),
     shell:
-        "hepgen integration evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} integration evaluate {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"

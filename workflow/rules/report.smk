@@ -4,8 +4,11 @@ rule overview:
         tables(*CONFIG.samples),
     output:
         figures("overview", form="json"),
+        record=f"{OUT}/provenance/overview.json",
     log:
         f"{OUT}/logs/overview.log",
+    benchmark:
+        f"{OUT}/benchmarks/overview.tsv"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -16,7 +19,8 @@ rule overview:
         card=card("overview"),
         code=code("overview"),
     shell:
-        "hepgen overview {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} overview {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 # Draw figures from the numbers that a stage wrote; one rule for each stage that makes some.
@@ -30,8 +34,11 @@ for name in FIGURED:
         output:
             reported(name),
             figures(name, form="pdf"),
+            record=f"{OUT}/provenance/{name}_plot.json",
         log:
             f"{OUT}/logs/{name}_plot.log",
+        benchmark:
+            f"{OUT}/benchmarks/{name}_plot.tsv"
         threads: 1
         resources:
             mem_mb=growing(1500),
@@ -39,7 +46,7 @@ for name in FIGURED:
         params:
             code=code("plot"),
         shell:
-            "hepgen plot {input:q} > {log:q} 2>&1"
+            "hepgen --record {output.record:q} plot {input:q} > {log:q} 2>&1"
 
 
 # Gather the metrics of all analyses into the tables and the front page of the report.
@@ -64,8 +71,11 @@ rule summary:
             category="Tables",
             caption="../report/tests.rst",
         ),
+        record=f"{OUT}/provenance/summary.json",
     log:
         f"{OUT}/logs/summary.log",
+    benchmark:
+        f"{OUT}/benchmarks/summary.tsv"
     threads: 1
     resources:
         mem_mb=growing(1000),
@@ -76,4 +86,5 @@ rule summary:
         card=card("summary"),
         code=code("summary"),
     shell:
-        "hepgen summary {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} summary {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"

@@ -17,6 +17,7 @@ rule ingest:
         source_files,
     output:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
+        record=f"{OUT}/provenance/ingest/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/ingest/{{sample}}/{{chunk}}.log",
     benchmark:
@@ -36,14 +37,16 @@ rule ingest:
         card=card("ingest", "sample"),
         code=code("ingest", "sample"),
     shell:
-        "hepgen ingest {params.config:q} {wildcards.sample:q} {wildcards.chunk:q}"
-        " --output {output:q} {params.size:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} ingest {params.config:q}"
+        " {wildcards.sample:q} {wildcards.chunk:q}"
+        " --output {output[0]:q} {params.size:q} > {log:q} 2>&1"
 
 
 # Tables of observables need no clustering: they enter the workflow here.
 use rule ingest as table with:
     output:
         f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+        record=f"{OUT}/provenance/table/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/table/{{sample}}/{{chunk}}.log",
     benchmark:
@@ -58,6 +61,7 @@ rule observe:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
     output:
         f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+        record=f"{OUT}/provenance/observe/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/observe/{{sample}}/{{chunk}}.log",
     benchmark:
@@ -73,5 +77,5 @@ rule observe:
         card=card("observe", "sample"),
         code=code("observe", "sample"),
     shell:
-        "hepgen observe {params.config:q} {wildcards.sample:q} {input:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} observe {params.config:q} {wildcards.sample:q} {input:q}"
+        " --output {output[0]:q} > {log:q} 2>&1"

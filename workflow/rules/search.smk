@@ -7,8 +7,11 @@ rule search_evaluate:
         metrics=f"{OUT}/search/metrics.json",
         figures=figures("search", form="json"),
         workspaces=directory(f"{OUT}/search/workspaces"),
+        record=f"{OUT}/provenance/search_evaluate.json",
     log:
         f"{OUT}/logs/search_evaluate.log",
+    benchmark:
+        f"{OUT}/benchmarks/search_evaluate.tsv"
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -19,5 +22,6 @@ rule search_evaluate:
         card=card("search"),
         code=code("search"),
     shell:
-        "hepgen search {params.config:q} {input.tables:q} {input.scores:q}"
+        "hepgen --record {output.record:q} search {params.config:q}"
+        " {input.tables:q} {input.scores:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

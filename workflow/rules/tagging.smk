@@ -4,6 +4,7 @@ rule tagging_train:
         tables(*training_samples()),
     output:
         f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
+        record=f"{OUT}/provenance/tagging_train/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/tagging_train/{{model}}/{{seed}}.log",
     benchmark:
@@ -20,8 +21,9 @@ rule tagging_train:
         card=card("tagging_train", "model"),
         code=code("tagging_train", "model"),
     shell:
-        "hepgen tagging train {params.config:q} {wildcards.model:q} {wildcards.seed:q} {input:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} tagging train {params.config:q}"
+        " {wildcards.model:q} {wildcards.seed:q} {input:q}"
+        " --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Score the held-out events with a trained tagger.
@@ -31,8 +33,11 @@ rule tagging_score:
         tables=tables(*test_samples()),
     output:
         f"{OUT}/tagging/scores/{{model}}/{{seed}}.h5",
+        record=f"{OUT}/provenance/tagging_score/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/tagging_score/{{model}}/{{seed}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/tagging_score/{{model}}/{{seed}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("tagging", "entries")),
     threads: 1
@@ -45,8 +50,9 @@ rule tagging_score:
         card=card("tagging_score", "model"),
         code=code("tagging_score", "model"),
     shell:
-        "hepgen tagging score {params.config:q} {input.model:q} {input.tables:q}"
-        " --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} tagging score {params.config:q}"
+        " {input.model:q} {input.tables:q}"
+        " --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Compare all taggers and cuts over all seeds: figures of merit and the numbers behind the figures.
@@ -58,8 +64,11 @@ rule tagging_evaluate:
     output:
         metrics=f"{OUT}/tagging/metrics.json",
         figures=figures("tagging", form="json"),
+        record=f"{OUT}/provenance/tagging_evaluate.json",
     log:
         f"{OUT}/logs/tagging_evaluate.log",
+    benchmark:
+        f"{OUT}/benchmarks/tagging_evaluate.tsv"
     threads: 1
     resources:
         mem_mb=growing(4000),
@@ -70,5 +79,6 @@ rule tagging_evaluate:
         card=card("tagging_evaluate"),
         code=code("tagging_evaluate"),
     shell:
-        "hepgen tagging evaluate {params.config:q} {input.tables:q} {input.scores:q}"
+        "hepgen --record {output.record:q} tagging evaluate {params.config:q}"
+        " {input.tables:q} {input.scores:q}"
         " --output {params.folder:q} > {log:q} 2>&1"

@@ -4,6 +4,7 @@ rule unfolding_unfold:
         unfolding_tables,
     output:
         f"{OUT}/unfolding/results/{{model}}/{{variation}}/{{seed}}.h5",
+        record=f"{OUT}/provenance/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.json",
     log:
         f"{OUT}/logs/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.log",
     benchmark:
@@ -21,8 +22,9 @@ rule unfolding_unfold:
         card=card("unfolding_unfold", "model"),
         code=code("unfolding_unfold", "model"),
     shell:
-        "hepgen unfolding unfold {params.config:q} {wildcards.model:q} {wildcards.variation:q} {wildcards.seed:q}"
-        " {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding unfold {params.config:q}"
+        " {wildcards.model:q} {wildcards.variation:q} {wildcards.seed:q}"
+        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Bin all that one method unfolded: the measurement, its replicas, the tests and toys.
@@ -32,8 +34,11 @@ rule unfolding_combine:
         results=unfoldings,
     output:
         f"{OUT}/unfolding/measured/{{model}}.h5",
+        record=f"{OUT}/provenance/unfolding_combine/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_combine/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_combine/{{model}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("unfolding", "methods")),
     threads: 1
@@ -45,7 +50,8 @@ rule unfolding_combine:
         card=card("unfolding_combine"),
         code=code("unfolding_combine"),
     shell:
-        "hepgen unfolding combine {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding combine {params.config:q} {wildcards.model:q}"
+        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Test all methods: closure, stress, toys, bottom line and leakage; no truth of the data is read.
@@ -58,8 +64,11 @@ rule unfolding_verdict:
         measurements(*variations.JUDGED),
     output:
         f"{OUT}/unfolding/verdict.json",
+        record=f"{OUT}/provenance/unfolding_verdict.json",
     log:
         f"{OUT}/logs/unfolding_verdict.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_verdict.tsv"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -70,7 +79,8 @@ rule unfolding_verdict:
         card=card("unfolding_verdict"),
         code=code("unfolding_verdict"),
     shell:
-        "hepgen unfolding verdict {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding verdict {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 # Score the unfolded results with the truth of the data, beside the prior and no unfolding at all.
@@ -85,8 +95,11 @@ rule unfolding_evaluate:
     output:
         metrics=f"{OUT}/unfolding/metrics.json",
         figures=figures("unfolding", form="json"),
+        record=f"{OUT}/provenance/unfolding_evaluate.json",
     log:
         f"{OUT}/logs/unfolding_evaluate.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_evaluate.tsv"
     threads: 1
     resources:
         mem_mb=growing(3000),
@@ -97,7 +110,8 @@ rule unfolding_evaluate:
         card=card("unfolding_evaluate"),
         code=code("unfolding_evaluate"),
     shell:
-        "hepgen unfolding evaluate {params.config:q} {input:q} --output {params.folder:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding evaluate {params.config:q}"
+        " {input:q} --output {params.folder:q} > {log:q} 2>&1"
 
 
 # The deliverable: simulated events with the weights of one method.
@@ -108,8 +122,11 @@ rule unfolding_bundle:
         results=bundled,
     output:
         f"{OUT}/unfolding/bundles/{{model}}.h5",
+        record=f"{OUT}/provenance/unfolding_bundle/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_bundle/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_bundle/{{model}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("unfolding", "methods")),
     threads: 1
@@ -121,7 +138,8 @@ rule unfolding_bundle:
         card=card("unfolding_bundle", "model"),
         code=code("unfolding_bundle", "model"),
     shell:
-        "hepgen unfolding bundle {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding bundle {params.config:q} {wildcards.model:q}"
+        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
 
 
 # The same for ROOT.
@@ -130,8 +148,11 @@ rule unfolding_export:
         f"{OUT}/unfolding/bundles/{{model}}.h5",
     output:
         f"{OUT}/unfolding/bundles/{{model}}.root",
+        record=f"{OUT}/provenance/unfolding_export/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_export/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_export/{{model}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("unfolding", "methods")),
     threads: 1
@@ -139,9 +160,9 @@ rule unfolding_export:
         mem_mb=growing(2000),
         runtime=growing(30),
     params:
-        code=code("unfolding_export"),
+        code=code("export"),
     shell:
-        "hepgen export {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} export {input:q} --output {output[0]:q} > {log:q} 2>&1"
 
 
 # Spectra with covariances, as a submission to HEPData.
@@ -150,8 +171,11 @@ rule unfolding_hepdata:
         f"{OUT}/unfolding/measured/{{model}}.h5",
     output:
         f"{OUT}/unfolding/hepdata/{{model}}.tar.gz",
+        record=f"{OUT}/provenance/unfolding_hepdata/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_hepdata/{{model}}.log",
+    benchmark:
+        f"{OUT}/benchmarks/unfolding_hepdata/{{model}}.tsv"
     wildcard_constraints:
         model=any_of(names_in("unfolding", "methods")),
     threads: 1
@@ -163,4 +187,5 @@ rule unfolding_hepdata:
         card=card("unfolding_hepdata", "model"),
         code=code("unfolding_hepdata", "model"),
     shell:
-        "hepgen unfolding hepdata {params.config:q} {wildcards.model:q} {input:q} --output {output:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} unfolding hepdata {params.config:q} {wildcards.model:q}"
+        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
