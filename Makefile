@@ -3,14 +3,17 @@
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 CORES ?= 2
+# Shells get these two by their environment, so that nothing in them is run.
+override export CONFIG := $(value CONFIG)
+override export CORES := $(value CORES)
 BIN := .venv/bin
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores $(CORES) --configfile $(CONFIG)
-OUTPUT = $$($(BIN)/python -c 'import sys; from hepgen.config import load; print(load(sys.argv[1]).output)' $(CONFIG))
+RUN := PATH="$$PWD/$(BIN):$$PATH" snakemake --cores "$$CORES" --configfile "$$CONFIG"
+OUTPUT = $$($(BIN)/python -c 'import sys; from hepgen.config import load; print(load(sys.argv[1]).output)' "$$CONFIG")
 
 .PHONY: demo test test-all lint schema help
 
 help:
-	@echo "make demo       install, run $(CONFIG) and write its report (about 10 minutes on 2 cores)"
+	@echo "make demo       install, run $$CONFIG and write its report (about 10 minutes on 2 cores)"
 	@echo "make test       install and run the quick tests and the linters (under 12 minutes)"
 	@echo "make test-all   the slow tests too"
 
@@ -24,17 +27,18 @@ help:
 	@touch $@
 
 demo: .venv/.installed
-	@echo "running $(CONFIG) on $(CORES) cores: simulation, training, figures, report; about 10 minutes on 2 cores"
+	@$(BIN)/hepgen check "$$CONFIG" > /dev/null
+	@echo "running $$CONFIG on $$CORES cores: simulation, training, figures, report; about 10 minutes on 2 cores"
 	@start=$$(date +%s); report="$(OUTPUT)/report.html"; \
 	  $(RUN) --quiet host reason rules --report-after-run --report "$$report" \
-	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $(CURDIR)/$$report"
+	  && echo "done in $$(( $$(date +%s) - start )) s; the report is $$PWD/$$report"
 
 test: .venv/.installed lint
 	@echo "running the quick tests; under 12 minutes on 2 cores"
-	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) -m "not slow" --dist worksteal --durations 10
+	@PATH="$$PWD/$(BIN):$$PATH" pytest -n "$$CORES" -m "not slow" --dist worksteal --durations 10
 
 test-all: .venv/.installed lint
-	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n $(CORES) --dist worksteal --durations 20
+	@PATH="$$PWD/$(BIN):$$PATH" pytest -n "$$CORES" --dist worksteal --durations 20
 
 lint: .venv/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/snakefmt --check Snakefile workflow

@@ -12,8 +12,9 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
-# Only for linters, which ask for one: jobs run in the environment that snakemake was started from.
-container: "docker://python:3.11"
+# What containers/hepgen.def makes; used with --software-deployment-method apptainer. Otherwise jobs run in the
+# environment that snakemake was started from.
+container: "containers/hepgen.sif"
 
 
 report: "workflow/report/workflow.rst"
@@ -48,9 +49,15 @@ localrules:
     integration,
 
 
-# The configuration that the jobs read, so that a logged command can be run again by hand.
+# The configuration that the jobs read is frozen, so that a logged command can be run again by hand.
 onstart:
+    take_over()
+    make_folders()
     freeze_config()
+
+
+onsuccess:
+    runs.end(LOCK)
 
 
 rule all:
@@ -59,6 +66,7 @@ rule all:
         f"{OUT}/metrics.json",
         figures(*FIGURED),
         published(),
+        f"{OUT}/tables/cost.html",
 
 
 rule samples:

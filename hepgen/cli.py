@@ -1,6 +1,7 @@
 """The command line: one command a stage, in the order of the analysis; no logic of its own."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -14,7 +15,9 @@ import typer
 from hepgen.config import Config, json_schema, load
 from hepgen.errors import HepgenError
 from hepgen.plan import provenance
+from hepgen.runs import end_with
 from hepgen.storage import describe_h5
+from hepgen.text import printable
 
 __all__ = ["app", "main"]
 
@@ -477,6 +480,55 @@ def summary(config: ConfigFile, files: Files, output: Folder) -> None:
     summarize(load(config), files, output)
 
 
+@app.command(rich_help_panel="After a run")
+@_recorded("account")
+def account(
+    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="Records of a run's jobs.")],
+    output: Folder,
+    asked: Annotated[
+        list[str] | None, typer.Option(metavar="RULE=MB", help="Memory that a rule asks for; may be repeated.")
+    ] = None,
+) -> None:
+    """Write tables of what a run cost and how its products came about."""
+    from hepgen.account import write_tables
+
+    write_tables(records, output, asked or [])
+
+
+@app.command(rich_help_panel="After a run", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def status(
+    context: typer.Context,
+    config: ConfigFile,
+    full: Annotated[bool, typer.Option("--full", help="Name every job that would run, not a few.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run at work until its end.")] = False,
+) -> None:
+    """Say which jobs of a run are done, running, failed or stale and why, and what would run now.
+
+    Whatever else is given goes to Snakemake, as in the run: targets, --config, --directory, --workflow-profile.
+    """
+    from hepgen.status import show
+
+    # Last, for Snakemake would take targets after it for further files.
+    show([*context.args, "--configfile", str(config)], full=full, watch=watch)
+
+
+@app.command("provenance", rich_help_panel="After a run")
+def lineage(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Any product of a run, or a copy of one.")],
+    results: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The run's results; else those that the file lies in.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Hold the files before it against their checksums, too, not only its own.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records whole.")] = False,
+) -> None:
+    """Print how a file came about, back to the inputs, and what has changed since."""
+    from hepgen.lineage import deliver
+
+    deliver(file, results, contents=check, as_json=as_json)
+
+
 def _load(path: Path, analysis: str) -> Config:
     """A configuration that has the block of an analysis."""
     config = load(path)
@@ -512,10 +564,14 @@ def main() -> None:
     """Run the command line; a user's mistake ends in one message and status 1."""
     # A batch system stops jobs by SIGTERM, which would otherwise leave half-written files behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A file's name need not be text.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if parent := os.environ.pop("HEPGEN_PARENT", ""):
+            end_with(int(parent))
         app()
     except HepgenError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

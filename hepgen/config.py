@@ -25,7 +25,7 @@ from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.plugins import load_plugins
 from hepgen.registry import Registry, look_up, unknown_name
-from hepgen.samples import SAMPLES, TAGS, FileSample, Name, PluginSample, Sample, Strict
+from hepgen.samples import SAMPLES, TAGS, FilePath, FileSample, Name, PluginSample, Sample, Strict
 from hepgen.sources import SOURCES
 
 __all__ = [
@@ -68,8 +68,16 @@ def _unique(values: list[Any]) -> list[Any]:
 # The other sources of uncertainty beside the systematics, see `hepgen.unfolding.uncertainties.Budget`, and their sum.
 SOURCES_OF_ERRORS = {"data", "simulation", "events", "seeds", "total"}
 
+# How YAML files fail to be read: the library lets through what a value does not fit its explicit tag by, or digits by
+# the thousand.
+UNREADABLE = (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+# Beyond these nothing is a configuration: a few lines of YAML can stand for more values than the memory holds.
+MOST_VALUES, DEEPEST = 1_000_000, 50
+LONGEST_SHOWN = 200
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
+Word = Annotated[str, Field(max_length=50)]
 Seeds = Annotated[list[NonNegativeInt], Field(min_length=1), AfterValidator(_unique)]
 
 
@@ -194,7 +202,7 @@ class Scan(Strict):
     vary: str = Field(
         description="the setting, e.g. contamination, events, decorrelation.strength, settings.latent_dim"
     )
-    values: Annotated[list[bool | int | float | str], AfterValidator(_unique)] = Field(min_length=2)
+    values: Annotated[list[bool | int | float | Word], AfterValidator(_unique)] = Field(min_length=2)
 
 
 class Cut(Strict):
@@ -216,7 +224,9 @@ class Tagging(Strict):
     images: Images = Images()
     constituents: Constituents = Constituents()
     cuts: dict[Name, Cut] = {}
-    external: dict[Name, str] = Field({}, description="scores of other tools: HDF5 or npz files")
+    external: dict[Name, Annotated[FilePath, Field(pattern="^[^{}]+$")]] = Field(
+        {}, description="scores of other tools: HDF5 or npz files; their names have no braces"
+    )
     mass: Name = Field("mjj", description="observable of the background that no cut should shape")
     profiles: list[Name] = Field([], description="further observables that the scores are profiled against")
     models: dict[Name, Tagger]
@@ -240,7 +250,7 @@ class Tagging(Strict):
         points = []
         for value in self.scans[scan].values:
             changed = _varied(entry, path, value)
-            called = re.sub(r"\W", "_", str(value))
+            called = re.sub(r"\W", "_", str(value), flags=re.ASCII)
             points.append((model if changed == entry else f"{model}__{scan}_{called}", value, changed))
         return points
 
@@ -390,13 +400,24 @@ class Integration(Strict):
     methods: dict[Name, IntegrationMethod] = Field(min_length=1)
 
 
+def _folder(value: str) -> str:
+    """Refuse names that Snakemake, its report or a command line would not take for those of a folder."""
+    if not value or set(value) & set("{}<>") or not value.isprintable() or value.startswith("-"):
+        msg = "a folder's name holds no braces, angle brackets, line breaks or invisible signs, nor begins with -"
+        raise ValueError(msg)
+    if value != value.strip():
+        msg = "a folder's name neither begins nor ends with a space"
+        raise ValueError(msg)
+    return value
+
+
 class Config(Strict):
     """A whole run."""
 
     title: str = "hepgen analysis"
     seed: int = Field(1, description="enters every random number of the samples and the splits")
-    output: Annotated[str, Field(pattern=r"^[^{}\x00\n]+$")] = Field(
-        "results", description="folder that receives every product; its name has no braces"
+    output: Annotated[str, AfterValidator(_folder)] = Field(
+        "results", description="folder that receives every product; its name has no braces or angle brackets"
     )
     plugins: list[str] = Field([], description="modules of your own that register sources, observables or models")
     jets: dict[Name, JetDefinition] = {}
@@ -446,7 +467,7 @@ def load(path: str | Path) -> Config:
     """
     try:
         content = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except UNREADABLE as error:
         msg = f"{path}: not a readable YAML file ({' '.join(str(error).split())})"
         raise HepgenError(msg) from error
     try:
@@ -458,6 +479,10 @@ def load(path: str | Path) -> Config:
 
 def parse(content: Any) -> Config:
     """Check the content of a configuration file; see `load`."""
+    values, depth = _extent(content, {})
+    if values > MOST_VALUES or depth > DEEPEST:
+        msg = f"holds more than {MOST_VALUES:,} values, or nests them more than {DEEPEST} deep, aliases followed"
+        raise HepgenError(f"{msg}; that is no configuration")
     plugins = content.get("plugins", []) if isinstance(content, dict) else []
     if isinstance(plugins, list) and all(isinstance(module, str) for module in plugins):
         load_plugins(plugins)
@@ -467,6 +492,22 @@ def parse(content: Any) -> Config:
         raise HepgenError(_explain(error)) from error
     _check_references(config)
     return config
+
+
+def _extent(value: Any, known: dict[int, tuple[float, float]]) -> tuple[float, float]:
+    """How many values a value is made of, aliases followed, and how deep they nest; infinite where it holds itself.
+
+    Args:
+        value: What was read from YAML or JSON.
+        known: The same of the values already looked at, by identity.
+    """
+    if not isinstance(value, dict | list):
+        return 1, 0
+    if id(value) not in known:
+        known[id(value)] = (float("inf"), float("inf"))
+        parts = [_extent(part, known) for part in (value.values() if isinstance(value, dict) else value)]
+        known[id(value)] = (1 + sum(values for values, _ in parts), 1 + max((depth for _, depth in parts), default=0))
+    return known[id(value)]
 
 
 def json_schema() -> dict[str, Any]:
@@ -485,7 +526,9 @@ def _explain(error: ValidationError) -> str:
             lines.append(f"{where}: {unknown_name('key', str(item['loc'][-1]), known)}")
         else:
             reason = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{where}: {reason[0].lower()}{reason[1:]} (found {item['input']!r})")
+            found = repr(item["input"])
+            shown = found if len(found) <= LONGEST_SHOWN else f"{found[:LONGEST_SHOWN]}…"
+            lines.append(f"{where}: {reason[0].lower()}{reason[1:]} (found {shown})")
     return "; ".join(lines)
 
 

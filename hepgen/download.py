@@ -116,7 +116,8 @@ def download(
 def _locked(job: _Job) -> Iterator[BinaryIO | None]:
     """The part, open for appending and for this process alone; None if another has finished the file meanwhile."""
     while not job.target.exists():
-        with job.part.open("ab") as file:
+        # A link of this name would be followed out of the folder.
+        with open(job.part, "ab", opener=_without_links) as file:
             _lock(file, job)
             # Another process may have renamed or removed what was opened here before it gave the lock away.
             if job.target.exists():
@@ -126,6 +127,10 @@ def _locked(job: _Job) -> Iterator[BinaryIO | None]:
                 yield file
                 return
     yield None
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
 
 
 def _lock(file: BinaryIO, job: _Job) -> None:
@@ -290,7 +295,8 @@ def _remember(job: _Job, answer: requests.Response) -> None:
     version = tag if tag.startswith('"') else answer.headers.get("Last-Modified", "")
     job.version.unlink(missing_ok=True)
     if version:
-        job.version.write_text(version)
+        with job.version.open("x") as file:
+            file.write(version)
 
 
 def _append(

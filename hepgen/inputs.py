@@ -23,6 +23,11 @@ class Part(NamedTuple):
     start: Fraction
     stop: Fraction
 
+    @classmethod
+    def whole(cls, path: str) -> "Part":
+        """All of a file."""
+        return cls(path, Fraction(0), Fraction(1))
+
     def rows(self, total: int) -> range:
         """The part's events, where the file has `total`."""
         return range(int(total * self.start), int(total * self.stop))

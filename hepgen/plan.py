@@ -13,13 +13,13 @@ from hepgen.config import Config, Generator, UnfoldingMethod
 from hepgen.inputs import matching
 from hepgen.models import CLASSIFIERS, GENERATORS, TAGGERS
 from hepgen.observables import plugin_modules
-from hepgen.provenance import fingerprint, stamp
+from hepgen.provenance import digests, fingerprint, stamp
 from hepgen.registry import look_up
 from hepgen.samples import FileSample, Sample
 from hepgen.sources import SOURCES
 from hepgen.unfolding import METHODS, RATIO
 
-__all__ = ["card", "code", "generator_modules", "method_modules", "provenance", "resolved"]
+__all__ = ["card", "code", "generator_modules", "method_modules", "modules", "provenance", "resolved"]
 
 
 def resolved(config: Config) -> dict[str, Any]:
@@ -39,6 +39,11 @@ def card(config: Config | None, stage: str, name: str = "") -> dict[str, Any]:
 def code(config: Config | None, stage: str, name: str = "") -> str:
     """The fingerprint of the code that a stage runs."""
     return fingerprint(*_modules(config, stage, name))
+
+
+def modules(config: Config | None, stage: str, name: str = "") -> dict[str, str]:
+    """The hash of each module that a stage runs."""
+    return digests(*_modules(config, stage, name))
 
 
 def provenance(config: Config, stage: str, name: str = "", inputs: Iterable[str] = ()) -> str:
@@ -156,6 +161,7 @@ _CARDS = {
     "overview": lambda c, _: {"samples": {name: c.columns_of(name) for name in c.samples}},
     "plot": lambda *_: {},
     "summary": lambda c, _: {"title": c.title},
+    "account": lambda *_: {},
 }
 
 _STAGE_MODULES = {
@@ -167,6 +173,7 @@ _STAGE_MODULES = {
     "tagging_split": "hepgen.tagging.external",
     "unfolding_combine": "hepgen.unfolding.results",
     "summary": "hepgen.summary",
+    "account": "hepgen.account",
 }
 
 

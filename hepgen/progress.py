@@ -7,6 +7,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from hepgen.text import printable
+
 __all__ = ["Log", "track"]
 
 T = TypeVar("T")
@@ -20,9 +22,9 @@ class Log:
 
     def __call__(self, line: str) -> None:
         if self.progress is None:
-            print(line, file=sys.stderr, flush=True)
+            print(printable(line), file=sys.stderr, flush=True)
         else:
-            self.progress.update(self.progress.task_ids[0], status=line)
+            self.progress.update(self.progress.task_ids[0], status=printable(line))
 
 
 def track(steps: Iterable[T], total: int, description: str) -> Iterator[tuple[T, Log]]:
@@ -33,9 +35,11 @@ def track(steps: Iterable[T], total: int, description: str) -> Iterator[tuple[T,
         for step in steps:
             yield step, log
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, TextColumn("{task.fields[status]}"), console=console) as progress:
-        task = progress.add_task(description, total=total, status="")
+    # Brackets in names are no markup.
+    name, status = (TextColumn(text, markup=False) for text in ("{task.description}", "{task.fields[status]}"))
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), status)
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(printable(description), total=total, status="")
         log = Log(progress)
         for step in steps:
             yield step, log

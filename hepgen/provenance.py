@@ -4,7 +4,7 @@ import ast
 import hashlib
 import json
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import resolve_name
@@ -15,11 +15,12 @@ import hepgen
 from hepgen.errors import HepgenError
 from hepgen.registry import module_source
 
-__all__ = ["PACKAGES", "digest", "fingerprint", "seed_for", "stamp", "versions"]
+__all__ = ["PACKAGES", "digest", "digests", "fingerprint", "seed_for", "stamp", "versions"]
 
 PACKAGES = (
-    "torch", "nflows", "numpy", "scipy", "awkward", "vector", "h5py", "uproot", "pylhe", "fastjet", "pythia8mc",
-    "lightgbm", "scikit-learn", "vegas", "snakemake",
+    "torch", "nflows", "numpy", "scipy", "awkward", "vector", "h5py", "hdf5plugin", "uproot", "pyarrow", "pylhe",
+    "fastjet", "energyflow", "wasserstein", "pythia8mc", "lightgbm", "scikit-learn", "vegas", "pyhf", "pyBumpHunter",
+    "simpleeval", "safetensors", "onnx", "matplotlib", "snakemake",
 )  # fmt: skip
 
 
@@ -38,19 +39,25 @@ def seed_for(*parts: int | str) -> int:
     return 1 + int(digest(parts), 16) % 900_000_000
 
 
-def fingerprint(*modules: str) -> str:
-    """A hash of the code that the named modules run.
+def digests(*modules: str) -> dict[str, str]:
+    """A hash of each module that the named ones run: of themselves and whatever they import, directly or not.
 
-    It covers each module and whatever it imports, directly or not, from its own top-level package.
-    Comments, docstrings and layout do not count, and no module is imported to find out.
+    Only modules of each one's own top-level package count, without comments, docstrings and layout, and no module is
+    imported to find out.
     """
     code: dict[str, str] = {}
     for module in modules:
         _collect(module, code)
-    return digest(code)
+    return code
 
 
-def versions() -> dict[str, str]:
+def fingerprint(*modules: str) -> str:
+    """A hash of the code that the named modules run."""
+    return digest(digests(*modules))
+
+
+@cache
+def versions() -> Mapping[str, str]:
     """Versions of Python, hepgen and the installed packages that results depend on."""
     found = {"python": platform.python_version(), "hepgen": hepgen.__version__}
     for package in PACKAGES:
@@ -78,7 +85,7 @@ def _collect(module: str, code: dict[str, str]) -> None:
 
 @cache
 def _parse(path: Path, _mtime_ns: int, module: str) -> tuple[str, tuple[str, ...]]:
-    """A file's code without comments and docstrings, and the modules of its own package that it imports."""
+    """A hash of a file's code without comments and docstrings, and the modules of its own package that it imports."""
     tree = ast.parse(path.read_text())
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     imports: set[str] = set()
@@ -91,7 +98,7 @@ def _parse(path: Path, _mtime_ns: int, module: str) -> tuple[str, tuple[str, ...
         elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
             node.body = node.body[1:]
     own = module.partition(".")[0]
-    return ast.dump(tree), tuple(sorted(n for n in imports if n.partition(".")[0] == own and _is_module(n)))
+    return digest(ast.dump(tree)), tuple(sorted(n for n in imports if n.partition(".")[0] == own and _is_module(n)))
 
 
 def _is_module(name: str) -> bool:

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,13 +50,22 @@ def module_source(module: str) -> Path:
         HepgenError: if there is no such module or it has no Python source.
     """
     try:
-        spec = importlib.util.find_spec(module)
+        spec = _spec(module)
     except ModuleNotFoundError:
         spec = None
     if spec is None or not (spec.origin or "").endswith(".py"):
         msg = f"no Python module {module!r} can be imported; is its package installed in this environment?"
         raise HepgenError(msg)
     return Path(spec.origin)
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    """Where a module is; Python would import all that a dotted name is inside of, here only packages are."""
+    package = module.rpartition(".")[0]
+    holder = _spec(package) if package else None
+    if package and (holder is None or holder.submodule_search_locations is None):
+        return None
+    return importlib.util.find_spec(module)
 
 
 class Registry:
@@ -110,7 +120,7 @@ class Registry:
     def settings(self, name: str) -> set[str]:
         """The keyword-only arguments of a registered function or class's constructor: the settings it takes."""
         module, attribute = self.target(name)
-        tree = ast.parse(module_source(module).read_text())
+        tree = _tree(module)
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name == attribute:
                 return {argument.arg for argument in node.args.kwonlyargs}
@@ -139,9 +149,20 @@ class Registry:
                 raise unknown_name(f"setting of {self.kind} {name!r}", setting, known)
 
 
+def _tree(module: str) -> ast.Module:
+    """A module's code; asked for as often as there are models of a type."""
+    path = module_source(module)
+    return _parsed(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _parsed(path: Path, _mtime_ns: int) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _offers(module: str, name: str, method: str) -> bool | None:
     """Whether a class of a module, or a base of the same package, defines a name; None where that is not known."""
-    tree = ast.parse(module_source(module).read_text())
+    tree = _tree(module)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     imported = {
         alias.asname or alias.name: (node.module, alias.name)

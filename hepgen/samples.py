@@ -16,7 +16,6 @@ from pydantic import (
 from pydantic import model_validator as validator
 
 from hepgen.errors import HepgenError
-from hepgen.expressions import Expression
 from hepgen.observables import column_names, describe
 from hepgen.registry import unknown_name
 from hepgen.sources import SOURCES
@@ -28,6 +27,7 @@ __all__ = [
     "ArraysSample",
     "Column",
     "EnergyflowSample",
+    "FilePath",
     "FileSample",
     "HepmcSample",
     "JetCollection",
@@ -54,6 +54,9 @@ class Strict(BaseModel):
 
 def _expression(value: Any) -> Any:
     """Refuse an expression that cannot be one, so that `hepgen check` finds it."""
+    # Here, as what evaluates expressions takes long to import, and every job of a batch system plans its run.
+    from hepgen.expressions import Expression
+
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = repr(value)
     if isinstance(value, str):
@@ -76,7 +79,7 @@ Item = TypeVar("Item")
 OneOrSeveral = Annotated[
     Annotated[Item, Tag("one")] | Annotated[list[Item], Field(min_length=1), Tag("several")], Discriminator(_number)
 ]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$", max_length=100)]
 Formula = Annotated[str, BeforeValidator(_expression)]
 Formulas = OneOrSeveral[Formula]
 Label = Literal[0, 1]
@@ -207,6 +210,8 @@ class ArraysSample(FileSample):
 
     @validator(mode="after")
     def _known_cut(self) -> "ArraysSample":
+        from hepgen.expressions import Expression
+
         known = {"row", *self.columns}
         for name in Expression(self.cut).names - known if self.cut else ():
             raise ValueError(f"cut: {unknown_name('column', name, known)}")

@@ -8,14 +8,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import awkward as ak
 import h5py
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from hepgen.errors import HepgenError
+
+if TYPE_CHECKING:
+    import awkward as ak
 
 __all__ = [
     "Columns",
@@ -27,6 +29,7 @@ __all__ = [
     "open_h5",
     "read_json",
     "refuse_inputs",
+    "refuse_links",
     "write_json",
     "written",
 ]
@@ -60,8 +63,14 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{platform.node()}-{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # Made anew, for a link of this name would be followed.
+        temporary.unlink(missing_ok=True)
+        temporary.touch(exist_ok=False)
+        mode = temporary.stat().st_mode
         try:
             yield temporary
+            # Some libraries replace it by a file for its owner alone, whatever the user's umask.
+            temporary.chmod(mode)
             temporary.replace(path)
             if (files := _WRITTEN.get()) is not None:
                 files.append(path)
@@ -86,6 +95,23 @@ def refuse_empty(path: str | Path, rows: int) -> None:
         reasons = "is the input empty, the selection too tight, or are there too many chunks?"
         msg = f"{path}: no event was left to write; {reasons}"
         raise HepgenError(msg)
+
+
+def refuse_links(folder: str | Path) -> None:
+    """Raise `HepgenError` if anything in a folder of products is a link that leads out of it.
+
+    The folder itself may be a link, and so may its parents.
+    """
+    inside = Path(folder).resolve()
+    waiting = [inside] if inside.is_dir() else []
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(Path(entry))
+                elif entry.is_symlink() and not Path(os.path.realpath(entry)).is_relative_to(inside):
+                    msg = f"{Path(folder, Path(entry).relative_to(inside))}: is a link that leads out of {folder}"
+                    raise HepgenError(f"{msg}, and would be written through; remove it, or make {folder} itself a link")
 
 
 def refuse_inputs(output: str | Path, inputs: Iterable[str | Path]) -> None:
@@ -218,19 +244,24 @@ class Jagged:
     def __init__(self, group: h5py.Group) -> None:
         self.group = group
 
-    def append(self, lists: ak.Array) -> None:
+    def append(self, lists: "ak.Array") -> None:
         """Append an array of type ``n * var * {field: number, ...}``."""
+        # Here, because planning a run imports this module.
+        import awkward as ak
+
         flat = ak.flatten(lists)
         fields = {name: ak.to_numpy(flat[name]) for name in ak.fields(lists)}
         Columns(self.group.require_group("fields")).append(fields)
         Columns(self.group).append({"counts": ak.to_numpy(ak.num(lists)).astype(np.int32)})
 
-    def read(self, start: int = 0, stop: int | None = None) -> ak.Array:
+    def read(self, start: int = 0, stop: int | None = None) -> "ak.Array":
         """Lists start to stop.
 
         Raises:
             HepgenError: if the counts and the fields disagree.
         """
+        import awkward as ak
+
         counts = self.group["counts"][:stop]
         offset, counts = int(counts[:start].sum()), counts[start:]
         end = offset + int(counts.sum())

@@ -16,8 +16,9 @@ from hepgen.provenance import versions
 from hepgen.samples import FileSample, Sample
 from hepgen.storage import atomic, describe_h5
 from hepgen.table import Table, read_tables
+from hepgen.text import printable, restructured
 
-__all__ = ["describe", "summarize"]
+__all__ = ["describe", "summarize", "write_table"]
 
 # The figures of merit that stand on the front page: (metric, heading), by analysis; those of tagging by the first.
 HEADLINE = {
@@ -56,9 +57,10 @@ SAMPLE_OBSERVABLES = ("mjj", "pt_j1", "mass_j1", "tau21_j1", "multiplicity_j1")
 STYLE = (
     "body{font:14px sans-serif;margin:1.5em}table{border-collapse:collapse}"
     "th,td{padding:.25em .8em;border-bottom:1px solid #ccc;text-align:left}"
-    "td:nth-child(n+4){text-align:right;font-variant-numeric:tabular-nums}"
+    "td:nth-child(n+%d){text-align:right;font-variant-numeric:tabular-nums}"
 )
 VERDICTS = "verdict.json"
+FAILED = "fail"
 TEST_COLUMNS = ("method", "test", "what was done, or why nothing was", "verdict", "statistic", "limit", "p-value")
 COLUMNS = ("sample", "model", "metric", "value", "68 % interval", "null", "floor", "p-value", "events", "trainings")
 
@@ -77,7 +79,7 @@ def describe(config: Config) -> str:
             lines.append(f"{block}: {', '.join(getattr(settings, key))} with seeds {settings.seeds}")
     if config.search:
         lines.append(f"search: {', '.join(config.search.taggers)} in {config.search.mass}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
@@ -103,9 +105,9 @@ def summarize(config: Config, files: Sequence[Path], output: Path) -> None:
             metrics += read_metrics(file)
     for analysis in dict.fromkeys(metric.analysis for metric in metrics):
         rows = [_row(metric) for metric in metrics if metric.analysis == analysis]
-        _write(output / "tables" / f"{analysis}.html", _html("figures of merit", COLUMNS, rows))
+        write_table(output / "tables" / f"{analysis}.html", "figures of merit", COLUMNS, rows)
     if checks:
-        _write(output / "tables/tests.html", _html("tests", TEST_COLUMNS, map(_test_row, checks)))
+        write_table(output / "tables/tests.html", "tests", TEST_COLUMNS, map(_test_row, checks))
     _write(output / "summary.rst", _front_page(config, metrics, checks))
     write_metrics(output / "metrics.json", metrics)
 
@@ -129,14 +131,18 @@ def _sample_metrics(name: str, table: Table) -> list[Metric]:
     return records
 
 
-def _html(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table on a page of its own."""
-    head = "".join(f"<th>{column}</th>" for column in columns)
-    cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+def write_table(
+    path: Path, title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, words: int = 3
+) -> None:
+    """Write a table as a page of its own; all but the first few columns hold numbers."""
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    cells = ("".join(f"<td>{escape(printable(cell))}</td>" for cell in row) for row in rows)
     body = "\n".join(f"<tr>{row}</tr>" for row in cells)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></html>\n"
+    _write(
+        path,
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        f"<style>{STYLE % (words + 1)}</style>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table></html>\n",
     )
 
 
@@ -211,7 +217,7 @@ def _tested(checks: list[Check]) -> tuple[tuple[str, ...], list[tuple[str, ...]]
     """Heading and rows of the tests: one row for each test, the verdicts of all methods side by side."""
     verdicts = {(check.test, check.method): check.verdict for check in checks}
     methods, tests = (dict.fromkeys(getattr(check, key) for check in checks) for key in ("method", "test"))
-    shown = {"pass": "pass", "fail": "**fail**"}
+    shown = {"pass": "pass", "fail": FAILED}
     rows = [(test, *(shown.get(verdicts.get((test, method)), "–") for method in methods)) for test in tests]
     return ("test", *methods), rows
 
@@ -252,13 +258,16 @@ def _presence(sample: Sample) -> str:
 
 
 def _heading(text: str, underline: str) -> str:
-    return f"{text}\n{underline * len(text)}\n"
+    title = restructured(text)
+    # Wide letters take two places each.
+    return f"{title}\n{underline * (2 * len(title))}\n"
 
 
 def _list_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in (heading, *rows):
-        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(row)]
+        cells = [f"**{cell}**" if cell == FAILED else restructured(cell) for cell in row]
+        lines += [f"   {'* -' if i == 0 else '  -'} {cell}" for i, cell in enumerate(cells)]
     return "\n".join([*lines, "", ""])
 
 

@@ -2,25 +2,21 @@
 
 import copy
 import math
-import time
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from hepgen.checkpoints import STOPPED, current, hold_sigterm, random_state, set_random_state
 from hepgen.config import Training
 from hepgen.errors import HepgenError
 from hepgen.progress import Log, track
-from hepgen.storage import atomic
 
-__all__ = ["Adversarial", "Descent", "History", "Indexable", "pick_device", "train"]
-
-CHECKPOINT_SECONDS = 30.0
+__all__ = ["Adversarial", "Descent", "History", "Indexable", "Watch", "pick_device", "train"]
 
 
 class Indexable(Protocol):
@@ -38,6 +34,16 @@ class Step(Protocol):
     def update(self, *batch: Tensor) -> Tensor: ...
     def validate(self, *batch: Tensor) -> Tensor | None: ...
     def finish(self) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+class Watch(Protocol):
+    """Looks at a model as it learns."""
+
+    def __call__(self, epoch: int) -> None:
+        """Called with the number of every epoch, from 1, when it is over; ends the training by a `HepgenError`."""
+
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
@@ -102,7 +108,8 @@ class Descent:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
-        self.average = state["average"]
+        for mean, saved in zip(self.average or [], state["average"] or [], strict=True):
+            mean.copy_(saved)
 
 
 class Adversarial:
@@ -177,16 +184,15 @@ def train(
     settings: Training,
     seed: int,
     method: type[Descent] | type[Adversarial] = Descent,
-    checkpoint: Path | None = None,
-    card: str = "",
     name: str = "training",
     verbose: bool = True,
-    watch: Callable[[int], None] | None = None,
+    watch: Watch | None = None,
 ) -> History:
     """Train a model in place, on the device that it is on.
 
-    Every epoch visits the data once, in an order that depends on `seed` and the epoch only, so that a run
-    resumed from its checkpoint ends with the same weights as an uninterrupted one.
+    Every epoch visits the data once, in an order that depends on `seed` and the epoch only. Inside of
+    `hepgen.checkpoints.resumable` the training is kept between any two batches, every half minute and on SIGTERM, which
+    ends the process then; one that goes on ends with the same weights as an undisturbed one, to the bit on a CPU.
 
     Args:
         model: The network; see `Descent` and `Adversarial` for the methods it must have.
@@ -195,16 +201,13 @@ def train(
         settings: Epochs, batch size, optimiser.
         seed: Fixes the order of the batches and the network's own random numbers.
         method: How a batch updates the model.
-        checkpoint: File that the state of a running training is kept in, and taken up from.
-        card: Identifies the settings and the data that a checkpoint belongs to; another card's is ignored.
         name: What the progress bar is called.
         verbose: Whether to report each epoch.
-        watch: Called with the number of every epoch, from 1, when it is over; ends a training that is not to be gone
-            on with by raising `HepgenError`.
+        watch: Looks at the model after every epoch; see `Watch`.
 
     Raises:
         HepgenError: if there are no events, the settings do not suit the method, the loss is no longer finite, or
-            the watch ends the training; in the last two cases the checkpoint is removed.
+            the watch ends the training; what was kept of the job is then removed.
     """
     events = len(data[0])
     if events == 0:
@@ -220,64 +223,80 @@ def train(
     device = next(model.parameters()).device
     data, validation = _resident(data, device), _resident(validation, device)
     steps = len(_batches(torch.arange(events), settings.batch_size))
-    step = method(model, settings, steps * settings.epochs)
-    state = _State(step, History(), checkpoint, card)
-    start = state.resume()
-    epochs = range(start, settings.epochs)
-    for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
-        _epoch(step, data, validation, settings, seed, epoch, state)
-        if not math.isfinite(sum(losses[-1] for losses in (state.history.train, state.history.validation) if losses)):
-            state.discard()
-            msg = f"{name}: the loss diverged in epoch {epoch + 1}"
-            raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
-        if watch:
+    with hold_sigterm() as stopping:
+        run = _Run(method(model, settings, steps * settings.epochs), name, watch, stopping)
+        if not run.over:
             try:
-                watch(epoch + 1)
+                _learn(run, data, validation, settings, seed, verbose)
             except HepgenError:
-                state.discard()
+                run.checkpoint.discard()
                 raise
-        if log:
-            log(_line(name, epoch, settings.epochs, state.history))
-        if settings.patience and not state.history.validation:
-            msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
-            raise HepgenError(msg)
-        if settings.patience and epoch - state.best_epoch >= settings.patience:
-            break
-        state.save(epoch + 1)
-    state.restore_best()
+            run.finish()
     model.eval()
-    return state.history
+    return run.history
 
 
-def _epoch(
-    step: Step,
+def _learn(
+    run: "_Run",
     data: Sequence[Indexable],
     validation: Sequence[Indexable],
     settings: Training,
     seed: int,
-    epoch: int,
-    state: "_State",
+    verbose: bool,
 ) -> None:
-    """One pass over the data, then over the validation data."""
-    torch.manual_seed((seed << 20) + epoch)
+    """All epochs that are left.
+
+    Raises:
+        HepgenError: see `train`.
+    """
+    name, epochs = run.name, range(run.epoch, settings.epochs)
+    for epoch, log in track(epochs, len(epochs), name) if verbose else ((e, None) for e in epochs):
+        _epoch(run, data, validation, settings, seed)
+        if not math.isfinite(sum(losses[-1] for losses in (run.history.train, run.history.validation) if losses)):
+            msg = f"{name}: the loss diverged in epoch {epoch + 1}"
+            raise HepgenError(f"{msg}; lower training.learning_rate or set training.clip_norm")
+        if run.watch:
+            run.watch(epoch + 1)
+        if log:
+            log(_line(name, epoch, settings.epochs, run.history))
+        if settings.patience and not run.history.validation:
+            msg = f"{name}: training.patience needs a validation loss, which this training has not; leave it out"
+            raise HepgenError(msg)
+        if settings.patience and epoch - run.best_epoch >= settings.patience:
+            break
+
+
+def _epoch(
+    run: "_Run", data: Sequence[Indexable], validation: Sequence[Indexable], settings: Training, seed: int
+) -> None:
+    """One pass over the data, or what is left of it, then over the validation data."""
+    torch.manual_seed((seed << 20) + run.epoch)
+    step = run.step
     device = next(step.model.parameters()).device
     step.model.train()
     order = torch.randperm(len(data[0])).to(_place(data, device))
-    batches = _batches(order, settings.batch_size)
-    losses = [step.update(*_batch(data, index, device)) * len(index) for index in batches]
-    state.history.train.append(float(torch.stack(losses).sum()) / len(order))
-    if not validation:
-        return
-    step.model.eval()
-    total = 0.0
+    run.go_on()
+    for index in _batches(order, settings.batch_size)[len(run.losses) :]:
+        run.losses.append(step.update(*_batch(data, index, device)) * len(index))
+        run.pause()
+    loss = _validate(run, validation, settings) if validation else None
+    run.end_epoch(float(torch.stack(run.losses).sum()) / len(order), loss)
+
+
+def _validate(run: "_Run", validation: Sequence[Indexable], settings: Training) -> float | None:
+    """The mean loss of the events held out, if the step has one."""
+    device = next(run.step.model.parameters()).device
+    run.step.model.eval()
+    total, random = 0.0, random_state()
     with torch.no_grad():
         for index in torch.arange(len(validation[0]), device=_place(validation, device)).split(4 * settings.batch_size):
-            loss = step.validate(*_batch(validation, index, device))
+            loss = run.step.validate(*_batch(validation, index, device))
             if loss is None:
-                return
+                return None
             total += float(loss) * len(index)
-    state.history.validation.append(total / len(validation[0]))
-    state.keep_if_best(epoch)
+            # It begins anew when the training goes on, with the random numbers that it began with.
+            run.pause(random)
+    return total / len(validation[0])
 
 
 def _batches(order: Tensor, size: int) -> list[Tensor]:
@@ -321,65 +340,93 @@ def _optimizer(
     return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
 
 
-class _State:
-    """The best weights so far and the checkpoint on disk."""
+class _Run:
+    """A training as it runs: where it is, its losses and the best weights so far.
 
-    def __init__(self, step: Step, history: History, path: Path | None, card: str) -> None:
+    Attributes:
+        epoch: The one that it is in, from 0.
+        losses: Sums over the events of each batch of the epoch so far.
+        over: Whether the checkpoint has it finished.
+    """
+
+    def __init__(self, step: Step, name: str, watch: Watch | None, stopping: Callable[[], bool]) -> None:
         self.step = step
-        self.history = history
-        self.path = path
-        self.card = card
-        self.best_epoch = 0
+        self.name = name
+        self.watch = watch
+        self.stopping = stopping
+        self.history = History()
+        self.epoch = self.best_epoch = 0
+        self.losses: list[Tensor] = []
         self.best_weights: dict[str, Tensor] | None = None
-        self.saved_at = time.monotonic()
+        self.random: dict[str, Tensor | None] | None = None
+        self.checkpoint = current()
+        state = self.checkpoint.begin()
+        self.over = state is not None and state["running"] is None
+        if state is not None:
+            self._load(state)
 
-    def keep_if_best(self, epoch: int) -> None:
-        if self.history.validation[-1] <= min(self.history.validation):
-            self.best_epoch = epoch
-            self.step.finish()
-            self.best_weights = copy.deepcopy(self.step.model.state_dict())
-            self.step.finish()
+    def go_on(self) -> None:
+        """Take up the random numbers where the checkpoint left them, if it did."""
+        if self.random is not None:
+            set_random_state(self.random)
+            self.random = None
 
-    def restore_best(self) -> None:
+    def pause(self, random: dict[str, Tensor | None] | None = None) -> None:
+        """Between two batches: keep the state if that is due, and end the process if that was asked for.
+
+        Args:
+            random: The random numbers to go on with, if not those that come next.
+        """
+        stopping = self.stopping()
+        if stopping or self.checkpoint.due():
+            running = {
+                "step": self.step.state_dict(),
+                "watch": self.watch.state_dict() if self.watch else None,
+                "epoch": self.epoch,
+                "losses": torch.stack(self.losses),
+                "best": [self.best_epoch, self.best_weights],
+            }
+            self._keep(running, random or random_state())
+        if stopping:
+            sys.exit(STOPPED)
+
+    def end_epoch(self, loss: float, validation: float | None) -> None:
+        """Note the losses of the epoch, and its weights if they are the best."""
+        self.history.train.append(loss)
+        if validation is not None:
+            self.history.validation.append(validation)
+            if validation <= min(self.history.validation):
+                self.best_epoch = self.epoch
+                self.step.finish()
+                self.best_weights = copy.deepcopy(self.step.model.state_dict())
+                self.step.finish()
+        self.epoch += 1
+        self.losses = []
+
+    def finish(self) -> None:
+        """Leave the best weights in the model, and keep them for what the job learns next."""
         if self.best_weights is not None:
             self.step.model.load_state_dict(self.best_weights)
         else:
             self.step.finish()
+        self._keep(None, random_state())
 
-    def save(self, epoch: int) -> None:
-        if self.path is None or time.monotonic() - self.saved_at < CHECKPOINT_SECONDS:
+    def _keep(self, running: dict[str, Any] | None, random: dict[str, Tensor | None]) -> None:
+        model, history = self.step.model.state_dict(), asdict(self.history)
+        self.checkpoint.keep({"model": model, "history": history, "random": random, "running": running})
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.step.model.load_state_dict(state["model"])
+        self.history = History(**state["history"])
+        self.random = state["random"]
+        if self.over:
+            self.go_on()
             return
-        content = {
-            "card": self.card,
-            "epoch": epoch,
-            "model": self.step.model.state_dict(),
-            "step": self.step.state_dict(),
-            "history": [self.history.train, self.history.validation],
-            "best": [self.best_epoch, self.best_weights],
-        }
-        with atomic(self.path) as temporary:
-            torch.save(content, temporary)
-        self.saved_at = time.monotonic()
-
-    def discard(self) -> None:
-        """Remove the checkpoint of a training that is not to be gone on with."""
-        if self.path:
-            self.path.unlink(missing_ok=True)
-
-    def resume(self) -> int:
-        """Load the checkpoint, if there is one for these settings; returns the epoch to go on with."""
-        if self.path is None or not self.path.exists():
-            return 0
-        device = next(self.step.model.parameters()).device
-        try:
-            content = torch.load(self.path, weights_only=True, map_location=device)
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
-            Log()(f"{self.path}: unreadable, so the training starts anew ({error})")
-            return 0
-        if content["card"] != self.card:
-            return 0
-        self.step.model.load_state_dict(content["model"])
-        self.step.load_state_dict(content["step"])
-        self.history.train, self.history.validation = content["history"]
-        self.best_epoch, self.best_weights = content["best"]
-        return content["epoch"]
+        running = state["running"]
+        self.step.load_state_dict(running["step"])
+        if self.watch:
+            self.watch.load_state_dict(running["watch"])
+        self.epoch = running["epoch"]
+        self.losses = list(running["losses"].to(next(self.step.model.parameters()).device))
+        self.best_epoch, self.best_weights = running["best"]
+        Log()(f"{self.name}: goes on after {len(self.losses)} batches of epoch {self.epoch + 1}")

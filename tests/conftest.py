@@ -7,6 +7,8 @@ import pytest
 
 # One thread a test, as one thread a job: many small networks are trained side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Snakemake loads all its executors, and HTCondor's library warns where it has no configuration.
+os.environ.setdefault("CONDOR_CONFIG", os.devnull)
 
 REFERENCE = Path(__file__).parents[2] / "shared" / "data"
 

@@ -44,7 +44,8 @@ def listed(text):
 
 
 def test_help_reads_like_a_table_of_contents():
-    before, after = ["check", "inspect", "schema", "datasets", "fetch"], ["plot", "export", "sample", "summary"]
+    before = ["check", "inspect", "schema", "datasets", "fetch"]
+    after = ["plot", "export", "sample", "summary", "account", "status", "provenance"]
     stages = ["ingest", "observe", "overview", "search", "tagging", "generation", "unfolding", "integration"]
     assert listed(hepgen("--help").stdout) == [*before, *stages, *after]
     assert listed(hepgen("tagging", "--help").stdout) == ["train", "score", "evaluate", "split"]
@@ -114,3 +115,8 @@ def test_a_command_of_an_analysis_that_is_not_configured_is_one_error(config, tm
     assert "has no 'unfolding' block" in failed(
         hepgen("unfolding", "unfold", config, "ibu", "nominal", 1, config, "-o", tmp_path)
     )
+
+
+def test_snakemakes_refusal_is_one_error(config, tmp_path):
+    assert "No Snakefile found" in failed(hepgen("status", config, cwd=tmp_path))
+    assert failed(hepgen("status", config, "--ful")) == "error: unrecognized arguments: --ful"

@@ -109,14 +109,13 @@ def test_the_code_of_a_generator_is_that_of_its_reweighting_too():
 
 
 @pytest.fixture
-def modules(monkeypatch):
+def modules():
     """The modules, without the package's name, that the code of a stage covers."""
-    monkeypatch.setattr("hepgen.provenance.digest", set)
     content = copy.deepcopy(EMBEDDED)
     content["unfolding"]["methods"] = {name: {"type": name} for name in METHODS | {"ibu"}}
     content["unfolding"]["methods"]["trees"] = {"type": "omnifold", "model": "gradient_boosting"}
     config = parse(content)
-    return lambda stage, name="": {module.removeprefix("hepgen.") for module in plan.code(config, stage, name)}
+    return lambda stage, name="": {module.removeprefix("hepgen.") for module in plan.modules(config, stage, name)}
 
 
 @pytest.mark.parametrize(
@@ -144,9 +143,9 @@ def test_what_is_made_of_unfoldings_does_not_depend_on_how_these_are_made(module
 
 
 def test_a_bundle_for_root_depends_on_its_writer_alone(modules):
-    assert {"export", "export.root", "export.products"} <= modules("unfolding_export")
+    assert {"export", "export.root", "export.products"} <= modules("export")
     assert "export.root" not in modules("unfolding_bundle", "omnifold")
-    assert not any(module.startswith("unfolding") for module in modules("unfolding_export"))
+    assert not any(module.startswith("unfolding") for module in modules("export"))
 
 
 def test_an_unknown_model_is_named():

@@ -1,11 +1,14 @@
 import copy
 import itertools
+import os
+import signal
 
 import pytest
 import torch
 from torch import nn
 
-from hepgen import training
+from hepgen import checkpoints
+from hepgen.checkpoints import STOPPED, resumable
 from hepgen.config import Training
 from hepgen.errors import HepgenError
 from hepgen.training import Adversarial, Descent, pick_device, train
@@ -56,70 +59,97 @@ def test_a_seed_fixes_every_bit(data):
     assert not same_weights(a, c)
 
 
-class Interrupted(Exception):
-    """Stands for a job that is killed."""
+class Killed(Exception):
+    """Stands for SIGKILL: nothing is written on the way out."""
 
 
-class Failing:
-    """Data that end a training at the given batch."""
+def kill():
+    raise Killed
 
-    def __init__(self, array, at):
+
+def stop():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+class Rows:
+    """Data that are a little different at every look, of which all are counted, and at one of which something happens.
+
+    It takes an epoch 11 looks at 700 events in batches of 64, and 3 at them as validation data.
+    """
+
+    def __init__(self, array, at=0, happens=None):
         self.array = array
-        self.batches = itertools.count()
+        self.looks = itertools.count(1)
         self.at = at
+        self.happens = happens
 
     def __len__(self):
         return len(self.array)
 
     def __getitem__(self, index):
-        if next(self.batches) == self.at:
-            raise Interrupted
-        return self.array[index]
+        if next(self.looks) == self.at:
+            self.happens()
+        return self.array[index] + 0.01 * torch.randn(len(index), self.array.shape[1])
 
 
-@pytest.fixture
-def checkpoint(tmp_path, data, monkeypatch):
-    """Makes the checkpoint of a training that was killed in its fourth epoch."""
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
-    path = tmp_path / "checkpoint"
-
-    def interrupted(held_out, **changes):
-        batches = 3 * 11 + 5  # 700 events in batches of 64 are 11
-        with pytest.raises(Interrupted):
-            fit((Failing(data[0], batches), data[1]), held_out, checkpoint=path, card="a", changes=changes)
-        return path
-
-    return interrupted
+EPOCHS = 3
+LOOKS = EPOCHS * (11 + 3)
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": 0.9}, {"optimizer": "sgd", "schedule": "constant"}])
-def test_a_resumed_training_equals_an_uninterrupted_one(data, checkpoint, changes):
-    held_out = [part[:100] for part in data]
-    whole, expected = fit(data, held_out, changes=changes)
-    resumed, history = fit(data, held_out, checkpoint=checkpoint(held_out, **changes), card="a", changes=changes)
-    assert history == expected
-    assert same_weights(whole, resumed)
+def learn(output, data, at=0, happens=None, model=Regression, method=Descent, **changes):
+    """Two trainings in turn, and what there is to compare: weights, histories, a random number; how often it looked."""
+    model, rows = model(), Rows(data[0], at, happens)
+    arrays = rows, *data[1:]
+    told = {"settings": settings(epochs=EPOCHS, **changes), "method": method, "verbose": False}
+    with resumable(output, changes):
+        histories = [train(model, arrays, arrays, seed=seed, **told) for seed in (1, 2)]
+        return {**model.state_dict(), "random": torch.rand(1)}, histories, next(rows.looks) - 1
 
 
-def test_resuming_skips_the_epochs_that_are_done(data, checkpoint):
-    counted = Failing(data[0], at=-1)
-    fit((counted, data[1]), checkpoint=checkpoint([]), card="a")
-    assert next(counted.batches) == 3 * 11
+def equal(first, second):
+    return first[1] == second[1] and all(torch.equal(value, second[0][name]) for name, value in first[0].items())
 
 
-def test_a_checkpoint_of_other_settings_is_ignored(data, checkpoint):
-    fresh, _ = fit(data)
-    other, _ = fit(data, checkpoint=checkpoint([]), card="b")
-    assert same_weights(fresh, other)
+# In the first batch, an epoch, its first and last look at the validation data, the next epoch, the second training.
+@pytest.mark.parametrize("at", [1, 7, 12, 14, 15, LOOKS, LOOKS + 1, LOOKS + 20, 2 * LOOKS])
+@pytest.mark.parametrize(("happens", "ends"), [(kill, Killed), (stop, SystemExit)])
+def test_a_training_that_goes_on_equals_an_undisturbed_one(tmp_path, monkeypatch, data, at, happens, ends):
+    whole = learn(tmp_path / "whole", data)
+    # The checkpoint is never due where it is written on SIGTERM, and always due where the job is killed.
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0 if happens is kill else torch.inf)
+    with pytest.raises(ends) as ended:
+        learn(tmp_path / "product", data, at, happens)
+    if ends is SystemExit:
+        assert ended.value.code == STOPPED
+    resumed = learn(tmp_path / "product", data)
+    assert equal(whole, resumed)
+    # Only the batch that was cut short is learnt from twice; a pass over the validation data begins anew.
+    assert at + resumed[2] - 2 * LOOKS <= 4
+    assert not list(tmp_path.iterdir())
 
 
-def test_an_unreadable_checkpoint_is_reported_and_ignored(data, checkpoint, capsys):
-    path = checkpoint([])
-    path.write_bytes(path.read_bytes()[:100])
-    anew, _ = fit(data, checkpoint=path, card="a")
-    expected, _ = fit(data)
-    assert same_weights(anew, expected)
-    assert "unreadable, so the training starts anew" in capsys.readouterr().err
+@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"optimizer": "sgd", "schedule": "constant"}, {"patience": 1}])
+def test_everything_that_a_training_depends_on_is_kept(tmp_path, data, changes):
+    whole = learn(tmp_path / "whole", data, **changes)
+    with pytest.raises(SystemExit):
+        learn(tmp_path / "product", data, 33, stop, **changes)
+    assert equal(whole, learn(tmp_path / "product", data, **changes))
+
+
+def test_adversaries_go_on_too(tmp_path, data):
+    arguments = {"data": [data[0][:, :1]], "model": Normalised, "method": Adversarial}
+    whole = learn(tmp_path / "whole", **arguments)
+    with pytest.raises(SystemExit):
+        learn(tmp_path / "product", at=20, happens=stop, **arguments)
+    assert equal(whole, learn(tmp_path / "product", **arguments))
+
+
+def test_other_settings_begin_anew(tmp_path, data, capsys):
+    with pytest.raises(SystemExit):
+        learn(tmp_path / "product", data, 20, stop)
+    whole = learn(tmp_path / "whole", data, clip_norm=1.0)
+    assert equal(whole, learn(tmp_path / "product", data, clip_norm=1.0))
+    assert "so the training starts anew" in capsys.readouterr().err
 
 
 def test_patience_without_a_validation_loss_is_refused(data):
@@ -290,32 +320,46 @@ def test_the_gradients_of_adversaries_are_clipped():
 
 @pytest.mark.parametrize("key", [{"patience": 2}, {"ema": 0.9}])
 def test_adversaries_have_no_validation_and_no_average(key):
-    x = Failing(torch.zeros(10, 1), at=0)  # before anything is learnt
+    x = Rows(torch.zeros(10, 1), 1, kill)  # before anything is learnt
     with pytest.raises(HepgenError, match="leave it out"):
         train(Pair(), [x], [x], settings=settings(**key), seed=1, method=Adversarial, verbose=False)
 
 
-def test_a_diverged_training_leaves_no_checkpoint(data, checkpoint):
-    path = checkpoint([])
-    broken = [torch.full_like(part, torch.nan) for part in data]
+def test_a_diverged_training_leaves_no_checkpoint(tmp_path, monkeypatch, data):
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     with pytest.raises(HepgenError, match="diverged"):
-        fit(broken, checkpoint=path, card="a")
-    assert not path.exists()
+        learn(tmp_path / "product", [torch.full_like(part, torch.nan) for part in data])
+    assert not list(tmp_path.iterdir())
 
 
-def test_the_watch_sees_every_epoch_and_may_end_the_training(data, checkpoint):
-    epochs = []
+class Counting:
+    """A watch that ends the training after so many epochs."""
 
-    def watch(epoch):
-        epochs.append(epoch)
-        if epoch == 3:
+    def __init__(self, at):
+        self.at = at
+        self.seen = []
+
+    def __call__(self, epoch):
+        self.seen.append(epoch)
+        if len(self.seen) == self.at:
             raise HepgenError("collapsed")
 
-    path = checkpoint([])
-    with pytest.raises(HepgenError, match="collapsed"):
-        fit(data, checkpoint=path, card="b", watch=watch)
-    assert epochs == [1, 2, 3]
-    assert not path.exists()
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+def test_the_watch_sees_every_epoch_and_may_end_the_training(tmp_path, monkeypatch, data):
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
+    with pytest.raises(SystemExit), resumable(tmp_path / "product"):
+        fit((Rows(data[0], 25, stop), data[1]), watch=Counting(4))
+    watch = Counting(4)
+    with pytest.raises(HepgenError, match="collapsed"), resumable(tmp_path / "product"):
+        fit((Rows(data[0]), data[1]), watch=watch)
+    assert watch.seen == [1, 2, 3, 4]
+    assert not list(tmp_path.iterdir())
 
 
 def test_betas_are_those_of_the_optimiser():
@@ -336,12 +380,13 @@ def test_data_are_moved_to_the_gpu_only_once(data):
     """What becomes of the arrays that were given does not matter once an epoch is over."""
     arrays = [array.clone() for array in data]
 
-    def clear(epoch):
-        for array in arrays:
-            array.zero_()
+    class Clear(Counting):
+        def __call__(self, epoch):
+            for array in arrays:
+                array.zero_()
 
     expected, found = (
         train(Regression().cuda(), given, settings=settings(), seed=1, verbose=False, watch=watch)
-        for given, watch in ((data, None), (arrays, clear))
+        for given, watch in ((data, None), (arrays, Clear(0)))
     )
     assert found.train == pytest.approx(expected.train, rel=1e-4)

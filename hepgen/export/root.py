@@ -1,15 +1,22 @@
 """ROOT files: a TTree or an RNTuple with a branch for each column and for each field of a list."""
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import patch
+from uuid import UUID
 
 import numpy as np
 import uproot
 
 from hepgen.errors import HepgenError
 from hepgen.export.products import Batch, Product
+from hepgen.provenance import digest
+from hepgen.storage import checksum
 
 __all__ = ["write"]
+
+TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def write(product: Product, path: Path, *, tree: str = "events", rntuple: bool = False) -> None:
@@ -30,8 +37,12 @@ def write(product: Product, path: Path, *, tree: str = "events", rntuple: bool =
         taken = ", ".join(["provenance", *product.further])
         msg = f"a tree cannot be named {tree!r}; use letters, digits and underscores, and not {taken}"
         raise HepgenError(msg)
+    # ROOT's files have a name, by which uproot tells them apart, and the time of writing in each part; here both are
+    # given, so that equal products are equal files.
+    identity = UUID(digest([tree, rntuple, checksum(product.paths)]) * 2)
+    frozen = patch.object(uproot._util, "datetime_to_code", return_value=uproot._util.datetime_to_code(TIME))
     # uproot would look for addresses and names of objects in a path.
-    with path.open("w+b") as handle, uproot.recreate(handle) as file:
+    with frozen, path.open("w+b") as handle, uproot.recreate(handle, uuid_function=lambda: identity) as file:
         file["provenance"] = product.provenance
         for name, part in {tree: product, **product.further}.items():
             types = _types(part, rntuple)

@@ -50,11 +50,14 @@ def stream(
     events = _count(number)
     check_output(output)
     refuse_inputs(output, [model_file])
+    folder = output.with_name(f"{output.name}.parts")
+    if folder.is_symlink():
+        msg = f"{folder}: is a link, which is never followed; remove it"
+        raise HepgenError(msg)
     trained = load_generator(model_file, pick_device(device))
     values = _conditions(trained, fixed)
     told = None if values is None else np.broadcast_to(values, (events, len(values)))
     about = provenance(__name__, model_file, trained, seed, fixed)
-    folder = output.with_name(f"{output.name}.parts")
     parts = [folder / f"{first // PART:06d}.h5" for first in range(0, events, PART)]
     for (index, part), log in track(enumerate(parts), len(parts), trained.card["name"]):
         first = index * PART

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from hepgen import checkpoints
 from hepgen.config import Training
 from hepgen.metrics.divergences import effective_events
 from hepgen.models import TAGGERS
@@ -119,7 +120,7 @@ def _trees(kind: str, data: _Classes, held_out: _Classes, seed: int) -> tuple[An
     best, least = None, math.inf
     for rounds in ROUNDS:
         model = TAGGERS.load(kind)(data.x.shape[1:], rounds=rounds)
-        model.fit(data.x, data.y, data.weight, seed=seed)
+        checkpoints.fit(model, data.x, data.y, data.weight, seed=seed)
         scores, y, weight = model.score(held_out.x), held_out.y.double(), held_out.weight.double()
         loss = float(functional.binary_cross_entropy_with_logits(scores, y, weight=weight))
         if loss >= least:

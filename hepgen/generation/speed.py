@@ -1,13 +1,11 @@
 """How fast events are drawn, and how fast the full simulation makes them."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from hepgen.config import Config
 from hepgen.errors import HepgenError
+from hepgen.record import wall_seconds
 from hepgen.samples import PythiaSample
 
 __all__ = ["SIMULATION", "simulated_events", "simulation_rate"]
@@ -32,7 +30,7 @@ def simulation_rate(config: Config, benchmarks: Sequence[Path]) -> dict[str, lis
     if benchmarks and events and len(benchmarks) != expected:
         msg = f"generation: {len(benchmarks)} benchmarks of the simulation were given, but its chunks have {expected}"
         raise HepgenError(f"{msg}; give all of them or none, a part of the time would make it look too fast")
-    return {SIMULATION: [events / sum(_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
+    return {SIMULATION: [events / sum(wall_seconds(path) for path in benchmarks)]} if benchmarks and events else {}
 
 
 def simulated_events(config: Config) -> int | None:
@@ -40,13 +38,3 @@ def simulated_events(config: Config) -> int | None:
     entries = [config.samples[name] for name in config.generation.samples]
     known = all(isinstance(entry, PythiaSample) for entry in entries)
     return sum(entry.events for entry in entries) if known else None
-
-
-def _seconds(path: Path) -> float:
-    """Mean wall time over a benchmark's repeats."""
-    try:
-        with path.open(newline="") as file:
-            return float(np.mean([float(row["s"]) for row in csv.DictReader(file, delimiter="\t")]))
-    except (OSError, KeyError, ValueError) as error:
-        msg = f"{path}: not a readable Snakemake benchmark ({error!r}); it should have a column 's' of seconds"
-        raise HepgenError(msg) from error

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hepgen.checkpoints import resumable
 from hepgen.config import Config, Generation, Generator
 from hepgen.errors import HepgenError
 from hepgen.generation.columns import as_generated, as_table
@@ -20,9 +21,8 @@ from hepgen.generation.watch import Watch
 from hepgen.plan import provenance
 from hepgen.preprocessing import Standard, scaled
 from hepgen.progress import Log
-from hepgen.provenance import digest, seed_for
+from hepgen.provenance import seed_for
 from hepgen.registry import look_up
-from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.training import Adversarial, Descent, Indexable, pick_device
 from hepgen.training import train as train_network
@@ -62,29 +62,26 @@ def train(
     network = build(model, entry, block).to(pick_device(device))
     trained, data, validation = _prepare(network, entry, block, {"name": model, "seed": seed}, parts)
     made_from = provenance(config, "generation_train", model)
-    checkpoint = output.with_name(f"{output.name}.checkpoint")
     files = [path for sample in block.samples for path in paths[sample]]
-    history = train_network(
-        network,
-        data,
-        validation,
-        settings=entry.training,
-        seed=seed,
-        method=Adversarial if hasattr(network, "discriminator_loss") else Descent,
-        checkpoint=checkpoint,
-        card=digest([made_from, seed, checksum(files)]),
-        name=f"{model}, seed {seed}",
-        watch=Watch(trained, parts["train"]),
-    )
-    if getattr(network, "pretrains", False):
-        checkpoint.unlink(missing_ok=True)
-        msg = f"generation.models.{model}: the training ended before the generator began to learn"
-        raise HepgenError(f"{msg}; lower settings.pretraining or raise training.epochs")
-    trained = replace(trained, card=trained.card | {"history": asdict(history)})
-    if entry.reweighting:
-        trained = replace(trained, reweighter=_reweighter(trained, parts))
-    save(output, trained, made_from)
-    checkpoint.unlink(missing_ok=True)
+    with resumable(output, made_from, seed, inputs=files) as checkpoint:
+        history = train_network(
+            network,
+            data,
+            validation,
+            settings=entry.training,
+            seed=seed,
+            method=Adversarial if hasattr(network, "discriminator_loss") else Descent,
+            name=f"{model}, seed {seed}",
+            watch=Watch(trained, parts["train"]),
+        )
+        if getattr(network, "pretrains", False):
+            checkpoint.discard()
+            msg = f"generation.models.{model}: the training ended before the generator began to learn"
+            raise HepgenError(f"{msg}; lower settings.pretraining or raise training.epochs")
+        trained = replace(trained, card=trained.card | {"history": asdict(history)})
+        if entry.reweighting:
+            trained = replace(trained, reweighter=_reweighter(trained, parts))
+        save(output, trained, made_from)
 
 
 def _prepare(

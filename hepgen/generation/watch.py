@@ -85,6 +85,14 @@ class Watch:
             advice = "lower training.learning_rate or, for a GAN, set settings.objective to wgan_gp"
             raise HepgenError(f"{msg}. It has been so for {self.low} epochs: mode collapse or divergence; {advice}")
 
+    def state_dict(self) -> dict[str, int]:
+        """For how many epochs in a row the generator has been collapsed."""
+        return {"low": self.low}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take over what `state_dict` gave."""
+        self.low = state["low"]
+
     @staticmethod
     def _observables(table: Table) -> np.ndarray:
         return table.matrix(list(table.columns))

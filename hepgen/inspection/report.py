@@ -14,6 +14,7 @@ from hepgen.inspection.findings import WITHOUT, Finding
 from hepgen.inspection.identify import Inspection
 from hepgen.inspection.trial import Trial, configure
 from hepgen.storage import atomic
+from hepgen.text import printable
 
 __all__ = ["configuration", "deliver", "describe", "show", "write"]
 
@@ -79,7 +80,7 @@ def _choices(found: Inspection, trial: Trial) -> dict[str, str]:
 def _lines(content: dict[str, Any], indent: int, comments: dict[str, str]) -> Iterator[str]:
     """YAML with a comment where there is one; what fits is written in one line."""
     for key, value in content.items():
-        comment = f"  # {_plain(comments[key])}" if key in comments else ""
+        comment = f"  # {printable(comments[key])}" if key in comments else ""
         start = f"{' ' * indent}{_flow(key)}:"
         if isinstance(value, dict) and (indent < 4 or len(start + _flow(value)) > WIDTH):
             yield start + comment
@@ -104,12 +105,8 @@ _Dumper.add_representer(str, _represent)
 
 def _flow(value: Any) -> str:
     settings = {"default_flow_style": True, "sort_keys": False, "width": float("inf"), "allow_unicode": True}
-    return yaml.dump(value, Dumper=_Dumper, **settings).removesuffix("...\n").strip()
-
-
-def _plain(text: str) -> str:
-    """A text in one line: a name in a file could end a comment, and be read as configuration from there on."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    # What is not printable stands in double quotes, where its codes are escapes.
+    return printable(yaml.dump(value, Dumper=_Dumper, **settings).removesuffix("...\n").strip())
 
 
 def deliver(found: Inspection, output: Path | None = None) -> None:
@@ -139,9 +136,7 @@ def _nothing(found: Inspection) -> str:
 def show(found: Inspection, *, with_configuration: bool) -> None:
     """Print what was found: as tables on a terminal, else as text that is a comment to the configuration after it."""
     console = Console()
-    parts = [
-        (_plain(heading), [(_plain(name), _plain(what)) for name, what in rows]) for heading, rows in describe(found)
-    ]
+    parts = [(printable(heading), [tuple(map(printable, row)) for row in rows]) for heading, rows in describe(found)]
     if console.is_terminal:
         for heading, rows in parts:
             # As `Text`, for brackets in names are no markup.

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hepgen.checkpoints import resumable
 from hepgen.config import Config
 from hepgen.errors import HepgenError
 from hepgen.integration.matrix_element import DIMENSIONS, cross_section, phase_space
@@ -39,16 +40,18 @@ def sample(config: Config, method: str, seed: int, output: Path, device: str = "
     block = config.integration
     entry = look_up("entry of integration.methods", method, block.methods)
     random = seed_for(config.seed, "integration", method, seed)
-    drawn = draw(method, entry, lambda u: cross_section(block, u), DIMENSIONS, block.events, random, device)
-    maximum = bootstrap_maximum(drawn.weight)
-    if maximum == 0:
-        msg = f"integration.methods.{method}: hardly any of {len(drawn.weight)} points is within the cuts"
-        raise HepgenError(f"{msg}; loosen them or raise integration.events")
-    point, _ = phase_space(drawn.u)
-    columns = {name: values.astype(np.float32) for name, values in point._asdict().items()}
-    columns |= {"weight": drawn.weight, "stratum": drawn.stratum}
-    columns["unweighted"] = unweight(drawn.weight, maximum, np.random.default_rng(random + 1))
-    with create_h5(output, KIND, provenance(config, "integration_sample", method)) as file:
-        file.attrs.update(method=method, seed=seed, maximum=maximum, adaptation=drawn.adaptation)
-        Columns(file.create_group("events")).append(columns)
+    made_from = provenance(config, "integration_sample", method)
+    with resumable(output, made_from, seed):
+        drawn = draw(method, entry, lambda u: cross_section(block, u), DIMENSIONS, block.events, random, device)
+        maximum = bootstrap_maximum(drawn.weight)
+        if maximum == 0:
+            msg = f"integration.methods.{method}: hardly any of {len(drawn.weight)} points is within the cuts"
+            raise HepgenError(f"{msg}; loosen them or raise integration.events")
+        point, _ = phase_space(drawn.u)
+        columns = {name: values.astype(np.float32) for name, values in point._asdict().items()}
+        columns |= {"weight": drawn.weight, "stratum": drawn.stratum}
+        columns["unweighted"] = unweight(drawn.weight, maximum, np.random.default_rng(random + 1))
+        with create_h5(output, KIND, made_from) as file:
+            file.attrs.update(method=method, seed=seed, maximum=maximum, adaptation=drawn.adaptation)
+            Columns(file.create_group("events")).append(columns)
     return len(drawn.weight)

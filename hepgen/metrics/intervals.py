@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csc_matrix
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from hepgen.errors import HepgenError
 
@@ -127,5 +127,5 @@ def inverse(efficiency: Interval, events: float) -> Interval:
 
 
 def _jeffreys(passing: float, events: float) -> tuple[float, float]:
-    low, high = beta.ppf([(1 - LEVEL) / 2, (1 + LEVEL) / 2], passing + 0.5, events - passing + 0.5)
+    low, high = betaincinv(passing + 0.5, events - passing + 0.5, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)

@@ -41,7 +41,7 @@ def load_model(path: str | Path) -> tuple[dict[str, dict[str, Any]], dict[str, A
             for key in file.keys():  # noqa: SIM118 - not a mapping
                 part, _, name = key.partition("/")
                 parts.setdefault(part, {})[name] = file.get_tensor(key)
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         msg = f"{path}: not a readable model file ({error}); was the model trained?"
         raise HepgenError(msg) from error
     return parts, card

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from hepgen.config import Config
 from hepgen.plots.figures import (
@@ -170,7 +170,7 @@ def _local(cases: list[Case], edges: np.ndarray, mass: Axis, notes: list[str]) -
     lines, injected = [], max(n for case in cases for n in case.outcomes)
     for case in cases:
         bump = list(case.outcomes.values())[-1].bump
-        deviations = np.maximum(norm.isf(np.minimum(bump.by_bin, 0.5)), 0.0)
+        deviations = np.maximum(-ndtri(np.minimum(bump.by_bin, 0.5)), 0.0)
         label = f"{case.label}, global p = {bump.overall.value:.2g}"
         lines.append(Line(label=label, x=centers, y=deviations.tolist(), role=case.role))
     return Curves(

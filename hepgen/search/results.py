@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hepgen.metrics.intervals import Interval
 from hepgen.plots.figures import Role
-from hepgen.search.hunt import Bump
-from hepgen.search.statistics import Limits
+
+if TYPE_CHECKING:
+    from hepgen.search.hunt import Bump
+    from hepgen.search.statistics import Limits
 
 __all__ = ["NO_CUT", "Case", "Outcome", "Test"]
 
@@ -32,7 +34,7 @@ class Test:
     spec: dict[str, Any]
     observed: float
     expected: float
-    limits: Limits
+    limits: "Limits"
     precision: float
 
 
@@ -48,7 +50,7 @@ class Outcome:
     """
 
     counts: np.ndarray
-    bump: Bump
+    bump: "Bump"
     background: Interval
     test: Test | None
 

@@ -11,6 +11,7 @@ from hepgen.plots.figures import Axis, Bar, Group, Line, Marker, Points, Role, S
 from hepgen.tagging.figures import scan_figures
 from hepgen.tagging.scorers import NULLS, Scorer
 from hepgen.tagging.sculpting import RandomCuts
+from hepgen.text import verbatim
 
 __all__ = ["Records", "difference_in", "merits", "pareto", "scan", "transfer"]
 
@@ -156,7 +157,7 @@ def _scan(config: Config, name: str, metric: str, records: Records) -> Points | 
     }
     if any(isinstance(value, bool | str) for value in settings.values):
         series = {model: [records.bar(entry, metric) for entry, _, _ in made] for model, made in points.items()}
-        return Points(categories=[str(value) for value in settings.values], series=series, **common)
+        return Points(categories=[verbatim(str(value)) for value in settings.values], series=series, **common)
     groups = []
     for model, made in points.items():
         ordered = sorted(made, key=lambda training: training[1])
@@ -174,9 +175,9 @@ def _gains(scan: str, metric: str, points: dict[str, list[Point]], records: Reco
     """The differences of a model's AUC to that at the first value, one line a model, where the AUC is shown."""
     for model, ((_, first, _), *others) in points.items() if metric == "auc" else ():
         found = [(value, records.get(entry, difference_in(scan))) for entry, value, _ in others]
-        gains = [f"{value}: {m.value:+.3f} [{m.low:+.3f}, {m.high:+.3f}]" for value, m in found if m]
+        gains = [f"{verbatim(str(value))}: {m.value:+.3f} [{m.low:+.3f}, {m.high:+.3f}]" for value, m in found if m]
         if gains:
-            yield f"{model}, AUC above that at {first} on the same events: {'; '.join(gains)}"
+            yield f"{model}, AUC above that at {verbatim(str(first))} on the same events: {'; '.join(gains)}"
 
 
 def _setting_axis(setting: str, values: list[float]) -> Axis:

@@ -110,6 +110,12 @@ def restore(path: Path, entry: Tagger, parts: dict[str, dict[str, Any]], card: d
 
 def in_batches(function: Callable[[Tensor], Tensor], inputs: Indexable, device: torch.device) -> np.ndarray:
     """A function of any number of inputs, without gradients, float32."""
+    values = np.empty(0)
     with torch.no_grad():
-        batches = torch.arange(len(inputs)).split(BATCH)
-        return torch.cat([function(inputs[index].to(device)).cpu() for index in batches]).numpy().astype(np.float32)
+        for index in torch.arange(len(inputs)).split(BATCH):
+            found = function(inputs[index].to(device)).cpu().numpy()
+            # Made once: small results, each kept among the large arrays of its batch, would leave memory in pieces.
+            if len(values) == 0:
+                values = np.empty((len(inputs), *found.shape[1:]), np.float32)
+            values[index.numpy()] = found
+    return values

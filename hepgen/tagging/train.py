@@ -10,16 +10,15 @@ import torch
 from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
-from hepgen import training
+from hepgen import checkpoints, training
+from hepgen.checkpoints import resumable
 from hepgen.config import Config, Tagger, check_abilities
 from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
 from hepgen.models.files import save_model
 from hepgen.plan import provenance
 from hepgen.preprocessing import Scaler, scaled
-from hepgen.provenance import digest
 from hepgen.registry import look_up
-from hepgen.storage import checksum
 from hepgen.table import Table
 from hepgen.tagging import decorrelation
 from hepgen.tagging.dataset import make_scaler, raw_inputs
@@ -40,8 +39,8 @@ def train(
 ) -> training.History:
     """Train the named model and write it with its preprocessing; returns the losses of every epoch.
 
-    Unsupervised models see one class only, background unless the entry says otherwise. A running training keeps its
-    state beside the output, in ``<output>.checkpoint``, and goes on from there when it is started again.
+    Unsupervised models see one class only, background unless the entry says otherwise. What is learnt is kept beside
+    the output until that is written, see `hepgen.checkpoints`.
 
     Raises:
         HepgenError: if the model or its inputs are unknown, the entry asks for what the model cannot do, events are
@@ -57,31 +56,29 @@ def train(
     torch.manual_seed(seed)
     network = build(model, entry, shape)
     stamp = provenance(config, "tagging_train", model)
-    checkpoint = Path(f"{output}.checkpoint")
     where = training.pick_device(device)
     untrained = _mean_score(entry, network, inputs[1], where) if decorrelation.is_penalised(entry) else np.inf
-    if has_loss:
-        rows = [len(x) for x in inputs]
-        pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
-        history = training.train(
-            pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed,
-            method=method, checkpoint=checkpoint, name=f"{model}, seed {seed}",
-            card=digest([stamp, seed, checksum(chain.from_iterable(paths.values()))]),
-        )  # fmt: skip
-    else:
-        history = training.History()
-        _fit(network, data, seed, where)
-    if hasattr(network, "calibrate"):
-        network.calibrate(_some(inputs[0]).to(where))
-    try:
-        _refuse_useless(model, entry, network, validation, untrained, where)
-        parts = decorrelation.after_training(config, entry, network, inputs, tables, where)
-    except HepgenError:
-        checkpoint.unlink(missing_ok=True)
-        raise
-    card = {"name": model, "seed": seed, "shape": shape, **_card(config, entry, history)}
-    save_model(output, {"model": network, "preprocessing": scaler, **parts}, card, stamp)
-    checkpoint.unlink(missing_ok=True)
+    with resumable(output, stamp, seed, inputs=chain.from_iterable(paths.values())) as checkpoint:
+        if has_loss:
+            rows = [len(x) for x in inputs]
+            pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
+            history = training.train(
+                pupil.to(where), [*data, *more], [*validation, *more_validation], settings=entry.training, seed=seed,
+                method=method, name=f"{model}, seed {seed}",
+            )  # fmt: skip
+        else:
+            history = training.History()
+            _fit(network, data, seed, where)
+        if hasattr(network, "calibrate"):
+            network.calibrate(_some(inputs[0]).to(where))
+        try:
+            _refuse_useless(model, entry, network, validation, untrained, where)
+            parts = decorrelation.after_training(config, entry, network, inputs, tables, where)
+        except HepgenError:
+            checkpoint.discard()
+            raise
+        card = {"name": model, "seed": seed, "shape": shape, **_card(config, entry, history)}
+        save_model(output, {"model": network, "preprocessing": scaler, **parts}, card, stamp)
     return history
 
 
@@ -161,6 +158,6 @@ def _refuse_useless(
 
 def _fit(network: Any, data: list[Indexable], seed: int, device: torch.device) -> None:
     """Fit an estimator that is not trained by batches, in the CPU's memory, and leave it on the device."""
-    network.fit(*data, seed=seed)
+    checkpoints.fit(network, *data, seed=seed)
     if isinstance(network, nn.Module):
         network.to(device)

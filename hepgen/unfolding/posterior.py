@@ -1,10 +1,12 @@
 """The posterior of every measured event's truth: learnt once, then drawn for the events of any table."""
 
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from hepgen.checkpoints import resumable
 from hepgen.config import Config, UnfoldingMethod
 from hepgen.errors import HepgenError
 from hepgen.models.files import load_model, save_model
@@ -64,12 +66,13 @@ def learn_posterior(config: Config, method: str, seed: int, tables: Tables, outp
         msg = f"unfolding.methods.{method}: is of type {settings.type}; posteriors come from neural_bayes only"
         raise HepgenError(msg)
     problem = read_problem(block, tables)
-    data, _ = genuine_data(problem, seed=seed_for(seed, "genuine"))
-    known = learn(problem, data, settings, block.observables, seed=seed, device=device)
-    for iteration, effective in enumerate(maximise(known, data, settings, seed=seed), 1):
-        Log()(f"{method}: iteration {iteration}/{settings.iterations}  effective candidates {effective:.1f}")
-    learnt = Learnt(known, settings, block.observables, seed)
-    save_posterior(output, learnt, provenance(config, "unfolding_posterior", method))
+    made_from = provenance(config, "unfolding_posterior", method)
+    with resumable(output, made_from, seed, inputs=chain.from_iterable(tables.values())):
+        data, _ = genuine_data(problem, seed=seed_for(seed, "genuine"))
+        known = learn(problem, data, settings, block.observables, seed=seed, device=device)
+        for iteration, effective in enumerate(maximise(known, data, settings, seed=seed), 1):
+            Log()(f"{method}: iteration {iteration}/{settings.iterations}  effective candidates {effective:.1f}")
+        save_posterior(output, Learnt(known, settings, block.observables, seed), made_from)
 
 
 def draw_posterior(

@@ -10,6 +10,7 @@ import torch
 from scipy.special import expit, ndtri
 from torch import Tensor
 
+from hepgen import checkpoints
 from hepgen.config import Training
 from hepgen.errors import HepgenError
 from hepgen.models import CLASSIFIERS
@@ -102,7 +103,7 @@ class Reweighter:
         sides = order[:few].ravel(), order[few:].ravel()
         validation, learnt = ([column[part] for column in columns] for part in sides)
         if hasattr(model, "fit"):
-            model.fit(*learnt, validation=validation, seed=seed)
+            checkpoints.fit(model, *learnt, validation=validation, seed=seed)
         else:
             model.to(pick_device(self.device))
             train(model, learnt, validation, settings=self.training, seed=seed, name=self.classifier, verbose=False)

@@ -3,12 +3,14 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import h5py
 import numpy as np
 
+from hepgen.checkpoints import resumable
 from hepgen.config import Config, Unfolding, UnfoldingMethod
 from hepgen.plan import provenance
 from hepgen.provenance import seed_for
@@ -60,7 +62,12 @@ def unfold(
         varied, target = _varied(config, problem, given, wanted, jets)
     warn_uncovered(spectra, varied)
     warn_empty(spectra, varied.simulation)
-    with create_h5(output, UNFOLDED, provenance(config, "unfolding_unfold", method)) as file:
+    made_from = provenance(config, "unfolding_unfold", method)
+    files = chain.from_iterable(tables.values())
+    with (
+        resumable(output, made_from, variation, seed, inputs=files),
+        create_h5(output, UNFOLDED, made_from) as file,
+    ):
         file.attrs.update(method=method, variation=variation, seed=seed, type=settings.type)
         if target is not None:
             file.create_dataset("target", data=target.astype(np.float32), track_times=False)

@@ -1,5 +1,7 @@
 """ROOT files hold every bit of a product, for uproot and for hepgen's own source, as TTree and as RNTuple."""
 
+import time
+
 import awkward as ak
 import numpy as np
 import pytest
@@ -36,6 +38,20 @@ def test_every_product_comes_back_by_uproot(stored, tmp_path, same_bits, rntuple
     same_bits(flat(arrays, stored.arrays), stored.arrays)
     for name in counters:
         assert arrays[name].tolist() == stored.arrays[f"{name[1:]}_counts"].tolist()
+
+
+@pytest.mark.parametrize("rntuple", [False, True], ids=["TTree", "RNTuple"])
+def test_equal_products_are_equal_files_and_others_have_another_identity(store, tmp_path, rntuple):
+    """uproot keeps what it has read by a file's identity; each part of a file holds the second that it was written."""
+    events, scores = store("simulated events").paths, store("scores").paths
+    export(events, tmp_path / "first.root", rntuple=rntuple)
+    time.sleep(1.1)
+    export(events, tmp_path / "second.root", rntuple=rntuple)
+    assert (tmp_path / "first.root").read_bytes() == (tmp_path / "second.root").read_bytes()
+    export(events[:1], tmp_path / "part.root", rntuple=rntuple)
+    export(scores, tmp_path / "other.root", rntuple=rntuple)
+    files = [uproot.open(tmp_path / f"{name}.root") for name in ("first", "part", "other")]
+    assert len({file.file.uuid for file in files}) == 3
 
 
 def sample(path, **settings):

@@ -1,9 +1,12 @@
 """Reweighting: a known shift is corrected, nothing is made of noise, and the weights survive the model file."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from hepgen.checkpoints import STOPPED
 from hepgen.config import Training, parse
 from hepgen.errors import HepgenError
 from hepgen.generation import reweighting
@@ -13,6 +16,7 @@ from hepgen.generation.reweighting import fit
 from hepgen.generation.sample import read_generated, sample, tabulate
 from hepgen.generation.train import train
 from hepgen.metrics.divergences import effective_events
+from hepgen.models import TAGGERS
 from hepgen.table import Table
 
 SHIFT = 0.5
@@ -104,6 +108,29 @@ def test_weights_are_in_the_model_file_and_its_events(reweighted, paths, tmp_pat
     sample(config, tmp_path / "m.safetensors", paths, tmp_path / "events.h5", "cpu")
     (generated,) = read_generated([tmp_path / "events.h5"])
     assert np.ptp(generated.weights) > 0
+
+
+@pytest.mark.parametrize("model", ["gan", "flow"])
+def test_a_job_that_was_stopped_before_its_product_does_not_learn_again(
+    reweighted, paths, tmp_path, monkeypatch, model
+):
+    monkeypatch.setattr(training, "NORMALISED", 2000)
+    config, output = parse(reweighted), tmp_path / "m.safetensors"
+
+    def stop(*_):
+        sys.exit(STOPPED)
+
+    train(config, model, 1, paths, tmp_path / "whole.safetensors", "cpu")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(training, "save", stop)
+        with pytest.raises(SystemExit):
+            train(config, model, 1, paths, output, "cpu")
+    assert output.with_name("m.safetensors.checkpoint").exists()
+    monkeypatch.setattr("hepgen.training._learn", None)
+    monkeypatch.setattr(TAGGERS.load("gradient_boosting"), "fit", None)
+    train(config, model, 1, paths, output, "cpu")
+    assert output.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert not output.with_name("m.safetensors.checkpoint").exists()
 
 
 def test_no_validation_events_no_reweighting(reweighted, paths, tmp_path):

@@ -89,6 +89,16 @@ def test_a_generator_may_recover(true, after, capsys):
     assert capsys.readouterr().err.count("cover") == 2 * 2 * (EPOCHS - 1)
 
 
+def test_the_count_goes_on_with_the_training(config, parts, true):
+    collapsed = puppet(config, pool=copies(true, 1))
+    seen, next_attempt = (Watch(collapsed, parts["train"]) for _ in range(2))
+    for epoch in range(EPOCHS - 1):
+        seen(epoch)
+    next_attempt.load_state_dict(seen.state_dict())
+    with pytest.raises(HepgenError, match=f"for {EPOCHS} epochs: mode collapse"):
+        next_attempt(EPOCHS)
+
+
 @pytest.mark.parametrize("collapsing", [True, False])
 def test_training(settings, paths, tmp_path, monkeypatch, collapsing):
     """A GAN whose generator is rewarded for making one event only leaves no product, an unspoilt one does."""

@@ -1,12 +1,16 @@
 import json
 
+import awkward as ak
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
+import uproot
 
 from hepgen.config import parse
 from hepgen.errors import HepgenError
 from hepgen.events import read_events
+from hepgen.jets import observe_file
 from hepgen.sources import SOURCES
 from hepgen.sources.produce import produce
 from hepgen.table import read_tables
@@ -70,6 +74,59 @@ def test_the_provenance_names_the_files_that_were_read(tmp_path):
     produce(run, "mine", 0, tmp_path / "out.h5")
     with h5py.File(tmp_path / "out.h5") as file:
         assert json.loads(file.attrs["provenance"])["card"]["inputs"] == [str(tmp_path / "table.npy")]
+
+
+def hdf5(momenta, path, **layout):
+    """The layout of the LHC Olympics: pT, η and φ of up to 700 particles, and a label."""
+    rows = np.zeros((len(momenta), 2101))
+    rows[:, : momenta[0].size] = momenta.reshape(len(momenta), -1)
+    rows[:, 2100] = momenta[:, 0, 0] > 100
+    with h5py.File(path, "w") as file:
+        file.create_dataset("df/block0_values", data=rows, **layout)
+
+
+def tree(momenta, path, kind="mktree", step=11, **layout):
+    """A tree whose baskets hold `step` events."""
+    types = dict.fromkeys(("pt", "eta", "phi"), "var * float32") | {"label": "int32"}
+    with uproot.recreate(path, **layout) as file:
+        target = getattr(file, kind)("events", types)
+        for start in range(0, len(momenta), step):
+            part = momenta[start : start + step].astype(np.float32)
+            lists = {name: ak.from_regular(part[:, :, i]) for i, name in enumerate(("pt", "eta", "phi"))}
+            target.extend({**lists, "label": (part[:, 0, 0] > 100).astype(np.int32)})
+
+
+@pytest.mark.parametrize(
+    ("source", "write", "layouts"),
+    [
+        ("lhco", hdf5, [{}, {"chunks": (4, 100), "compression": "gzip"}, {"chunks": (5, 2101), **hdf5plugin.Blosc()}]),
+        ("root", tree, [{}, {"step": 4, "compression": uproot.LZ4(4)}, {"kind": "mkrntuple"}]),
+    ],
+)  # fmt: skip
+def test_no_event_depends_on_how_files_are_cut_packed_or_shared(tmp_path, source, write, layouts):
+    """From the input to the observables, bit for bit: other chunks, other pieces of a file, files of unequal length."""
+    rng = np.random.default_rng(3)
+    momenta = np.stack([rng.exponential(100, (42, 20)) + 20, *rng.uniform(-2.5, 2.5, (2, 42, 20))], axis=-1)
+    reading = {"particles": {"pt": "pt", "eta": "eta", "phi": "phi", "mass": "0"}, "label": "label"}
+    entry = {"source": source, "jets": "fat", **(reading if source == "root" else {})}
+
+    def observed(files, chunks):
+        run = parse({"jets": {"fat": {"number": 2}}, "samples": {"mine": {**entry, "path": files, "chunks": chunks}}})
+        tables = [tmp_path / f"{chunk}.table" for chunk in range(chunks)]
+        for chunk, table in enumerate(tables):
+            produce(run, "mine", chunk, tmp_path / "events")
+            observe_file(tmp_path / "events", table, run.jets_of("mine"))
+        return {name: values.tobytes() for name, values in read_tables(tables, unseen=True).columns.items()}
+
+    found = []
+    for index, layout in enumerate(layouts):
+        cuts = [(0, 42), (0, 5), (5, 33), (33, 42)]
+        paths = [str(tmp_path / f"{index}_{start}_{stop}.h5") for start, stop in cuts]
+        for path, (start, stop) in zip(paths, cuts, strict=True):
+            write(momenta[start:stop], path, **layout)
+        found += [observed(paths[:1], chunks) for chunks in (1, 5)] + [observed(paths[1:], 2)]
+    assert len(found[0]["label"]) == 42
+    assert all(other == found[0] for other in found[1:])
 
 
 PLUGIN = """

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from hepgen import training
+from hepgen import checkpoints, training
 from hepgen.config import Tagger
 from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
@@ -191,7 +191,7 @@ def test_the_observable_of_a_jet_is_its_events_and_signal_has_none(change):
     ],
 )
 def test_a_failed_training_leaves_nothing(made, tmp_path, monkeypatch, entry, message):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     with pytest.raises(HepgenError, match=message):
         made(entry)
     assert not list(tmp_path.iterdir())
@@ -267,7 +267,7 @@ def test_more_events_than_there_are_means_all_of_them_and_is_reported(made, caps
 def test_a_resumed_adversarial_training_equals_an_uninterrupted_one(made, tmp_path, monkeypatch):
     entry = with_method(MLP, "adversary", 0.1)
     path, expected = made(entry)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(checkpoints, "SECONDS", 0.0)
     update, calls = training.Adversarial.update, []
 
     def interrupted(self, *batch):

@@ -5,6 +5,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from hepgen.checkpoints import STOPPED, Checkpoint
 from hepgen.config import JetDefinition
 from hepgen.errors import HepgenError
 from hepgen.events import Events, write_events
@@ -65,6 +66,48 @@ def test_unbinned_methods_leave_weights_of_every_iteration_in_the_signal_s_yield
     signal = data.passed().sum() - background.passed().sum()
     np.testing.assert_allclose(weights[:, simulation.passed()].sum(1), signal, rtol=1e-5)
     assert "target" not in found
+
+
+FLOW = {"settings": {"hidden": 8, "layers": 1, "blocks": 1, "bins": 4}, "training": QUICK["training"]}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"type": "omnifold", **QUICK},
+        {"type": "omnifold", "model": "gradient_boosting", "settings": {"rounds": 5}},
+        {"type": "conditional_flow", **FLOW},
+        {"type": "neural_bayes", **FLOW},
+    ],
+    ids=["networks", "trees", "conditional_flow", "neural_bayes"],
+)
+def test_an_unfolding_goes_on_where_it_was_stopped(make_config, store, tmp_path, monkeypatch, method):
+    """It ends before its third training; the next attempt does not repeat the first two."""
+    tables = {"simulation": store("simulation", selected(toy_table(600, 1)))}
+    tables["nature"] = store("nature", selected(toy_table(300, 2, nature=True)))
+    config = make_config(methods={"method": {**method, "iterations": 2}})
+    begin, found = Checkpoint.begin, []
+
+    def begun(self):
+        if len(found) == stop:
+            sys.exit(STOPPED)
+        found.append(begin(self) is not None)
+        return self.states[self.step] if found[-1] else None
+
+    monkeypatch.setattr(Checkpoint, "begin", begun)
+    stop = -1
+    contents(config, "method", tables, tmp_path / "whole.h5")
+    steps, stop = len(found), 2
+    found.clear()
+    with pytest.raises(SystemExit):
+        contents(config, "method", tables, tmp_path / "product.h5")
+    assert [path.name for path in tmp_path.glob("product*")] == ["product.h5.checkpoint"]
+    found.clear()
+    stop = -1
+    contents(config, "method", tables, tmp_path / "product.h5")
+    assert found == [True, True] + (steps - 2) * [False]
+    assert (tmp_path / "product.h5").read_bytes() == (tmp_path / "whole.h5").read_bytes()
+    assert not list(tmp_path.glob("*.checkpoint"))
 
 
 def test_ibu_leaves_spectra_of_every_observable_and_plane(quick, toy, tmp_path):

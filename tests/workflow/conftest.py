@@ -36,14 +36,14 @@ class Project:
         return result
 
     def planned(self, *targets: str) -> Counter[str]:
-        """How many jobs of each rule a run would have now, without the target rules."""
+        """How many jobs of each rule a run would have now, without the target rules and the account of whatever ran."""
         output = self.snakemake(*targets, "--dry-run").stdout
         if "Nothing to be done" in output:
             return Counter()
         table = re.search(r"^job +count\n[- ]+\n(.*?)\ntotal ", output, re.MULTILINE | re.DOTALL)
         jobs = dict(line.split() for line in table[1].splitlines())
-        targets = {"all", "samples", "tagging", "generation", "unfolding", "integration"}
-        return Counter({rule: int(count) for rule, count in jobs.items() if rule not in targets})
+        others = {"all", "account", "samples", "tagging", "generation", "unfolding", "integration"}
+        return Counter({rule: int(count) for rule, count in jobs.items() if rule not in others})
 
     def planned_models(self, rule: str) -> set[str]:
         """The models that a rule's planned jobs are for."""

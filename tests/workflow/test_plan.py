@@ -102,15 +102,6 @@ def test_each_analysis_is_a_target(project):
     assert planned == {"ingest", "observe", "tagging_train", "tagging_score", "tagging_evaluate", "tagging_plot"}
 
 
-def test_same_bytes_on_any_number_of_cores(project, finished):
-    project.snakemake("--until", "ingest", "--config", "output=again", cores=1)
-    chunks = sorted((project.root / "again/events").rglob("*.h5"))
-    assert len(chunks) == 6
-    for chunk in chunks:
-        original = finished.root / "results" / chunk.relative_to(project.root / "again")
-        assert chunk.read_bytes() == original.read_bytes()
-
-
 def test_a_wrong_configuration_is_one_line(project):
     project.configure(lambda c: c["tagging"]["models"]["cnn_ae"].update(type="cnn"))
     result = project.snakemake("--dry-run", check=False)

@@ -1,6 +1,8 @@
 """Names, paths and parameters that the rules share; everything is known from the configuration."""
 
 import importlib
+import json
+import os
 import re
 import sys
 from functools import cache
@@ -8,22 +10,34 @@ from pathlib import Path
 
 import hepgen.config
 import yaml
-from hepgen import datasets, inputs, plan
+from hepgen import datasets, inputs, plan, runs, status
 from hepgen.errors import HepgenError
+from hepgen.record import Record
 from hepgen.samples import FileSample
-from hepgen.storage import atomic
+from hepgen.storage import atomic, read_json, refuse_inputs, refuse_links
+from hepgen.text import printable
 from hepgen.unfolding import variations
+
+
+@cache
+def parts(sample):
+    """The parts of a sample's files that each of its chunks reads."""
+    return inputs.parts(CONFIG.samples[sample])
+
+
+@cache
+def total_bytes(sample):
+    """How large a sample's files are together; None where that does not matter."""
+    return inputs.total_bytes(CONFIG.samples[sample])
+
 
 try:
     CONFIG = hepgen.config.parse(config)
-    PARTS = {
-        name: inputs.parts(sample)
-        for name, sample in CONFIG.samples.items()
-        if isinstance(sample, FileSample)
-    }
-    SIZES = {name: inputs.total_bytes(CONFIG.samples[name]) for name in PARTS}
+    READ = [name for name, s in CONFIG.samples.items() if isinstance(s, FileSample)]
+    # All files are looked for before a run; a job of a batch system may have just its own sample's.
+    PARTS = [] if workflow.remote_exec else [parts(name) for name in READ]
 except HepgenError as error:
-    print(f"error: configuration: {error}", file=sys.stderr)
+    print(f"error: configuration: {printable(str(error))}", file=sys.stderr)
     sys.exit(1)
 
 OUT = CONFIG.output
@@ -38,9 +52,17 @@ TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
 
-# Batch systems send SIGTERM to a job's steps and not to what these started, so the command replaces its shell, and under
-# Slurm becomes a step of its own. Without the signal a training would not write its last checkpoint.
-shell.prefix("exec ${{SLURM_JOB_ID:+srun --overlap --ntasks=1 --mem=0}} ")
+# Batch systems send SIGTERM to the processes that they started, so the command replaces its shell. Where Slurm knows its
+# own by their cgroup, the command becomes a step: only these get the signal, without which a training would not write its
+# last checkpoint. Elsewhere a job dies with the process that started it, so that none goes on when a run was killed.
+shell.prefix(
+    'exec $(grep -qs "slurm.*/job_${{SLURM_JOB_ID:-none}}/" /proc/self/cgroup && command -v srun > /dev/null && echo srun'
+    " --overlap --nodes=1 --ntasks=1 --cpu-bind=none --mem=0 --input=none --quit-on-interrupt"
+    f" || echo env HEPGEN_PARENT={os.getpid()}) "
+)
+
+# Slurm tells a training so long [s] before its time is over, which then writes its last checkpoint.
+WARNED = "--signal=TERM@120"
 
 
 def any_of(names):
@@ -54,10 +76,62 @@ def names_in(block, key):
     return list(getattr(settings, key)) if settings else []
 
 
+def take_over():
+    """Make the folder of results this run's own, and clear away what killed jobs left there."""
+    global LOCK
+    try:
+        refuse_links(OUT)
+        killed = runs.was_killed(OUT)
+        # Slurm's executor gives all its jobs one name.
+        LOCK = runs.begin(OUT, getattr(workflow.scheduler._executor, "run_uuid", ""))
+        if killed:
+            adopt()
+    except HepgenError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(1)
+    made = (file for job in workflow.dag.needrun_jobs() for file in job.output)
+    runs.remove_partials([FROZEN, *made])
+
+
+def adopt():
+    """Tell Snakemake of what jobs made when their run was dead; it knows not of which settings, but their records do."""
+    stale = []
+    for job in workflow.dag.jobs:
+        record = job.output.get("record")
+        if record and not (
+            workflow.dag.needrun(job) or workflow.persistence.has_metadata(job)
+        ):
+            if status.changes(read_json(record, Record), CONFIG):
+                stale += job.output
+            else:
+                workflow.async_run(workflow.persistence.finished(job))
+    for path in stale:
+        Path(path).unlink(missing_ok=True)
+    if stale:
+        msg = f"{stale[0]} and whatever else jobs of a killed run made by other settings was removed; start again"
+        raise HepgenError(msg)
+
+
+def make_folders():
+    """Make the folders that products are brought back to where no file system is shared; jobs make just their own."""
+    if not workflow.storage_settings.shared_fs_usage:
+        for job in workflow.dag.needrun_jobs():
+            for path in filter(None, [*job.output, *job.log, job.benchmark]):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+
+
 def freeze_config():
-    """Write the checked configuration beside the products."""
-    with atomic(FROZEN) as path:
-        path.write_text(yaml.safe_dump(plan.resolved(CONFIG), sort_keys=False))
+    """Write the checked configuration beside the products, unless it is there already or another one is."""
+    text = yaml.safe_dump(plan.resolved(CONFIG), sort_keys=False)
+    try:
+        if Path(FROZEN).exists() and Path(FROZEN).read_text() == text:
+            return
+        refuse_inputs(FROZEN, workflow.configfiles)
+        with atomic(FROZEN) as path:
+            path.write_text(text)
+    except HepgenError as error:
+        print(f"error: {printable(str(error))}", file=sys.stderr)
+        sys.exit(1)
 
 
 def of_entry(function, stage, key):
@@ -67,8 +141,15 @@ def of_entry(function, stage, key):
 
 
 def card(stage, key=None):
-    """A params function: the slice of the configuration that a stage reads."""
-    return of_entry(plan.card, stage, key)
+    """A params function: the slice of the configuration that a stage reads, in JSON.
+
+    Snakemake puts it into its report as it is, where an angle bracket could end the script that holds it.
+    """
+    return of_entry(
+        lambda *slice: json.dumps(plan.card(*slice)).replace("<", r"\u003c"),
+        stage,
+        key,
+    )
 
 
 def code(stage, key=None):
@@ -79,28 +160,33 @@ def code(stage, key=None):
 def shares(wildcards):
     """The files that a chunk is read from, each with the part of its events; none where it is simulated."""
     return (
-        PARTS[wildcards.sample][int(wildcards.chunk)]
-        if wildcards.sample in PARTS
+        parts(wildcards.sample)[int(wildcards.chunk)]
+        if wildcards.sample in READ
         else []
     )
 
 
 def source_files(wildcards):
-    """The files that a chunk is read from, as far as they are on this machine."""
-    return [part.path for part in shares(wildcards) if not inputs.is_remote(part.path)]
+    """The files that a chunk is read from, as far as they are on this machine.
+
+    Without a shared file system these are all of the sample's: which part is a chunk's depends on the others' sizes.
+    """
+    read = shares(wildcards)
+    if wildcards.sample in READ and not workflow.storage_settings.shared_fs_usage:
+        read = [part for share in parts(wildcards.sample) for part in share]
+    paths = [part.path for part in read if not inputs.is_remote(part.path)]
+    return list(dict.fromkeys(paths))
 
 
 def planned_bytes(wildcards):
     """The option that tells a job how large the sample's files are now; none where that does not matter."""
-    size = SIZES.get(wildcards.sample)
+    size = total_bytes(wildcards.sample) if wildcards.sample in READ else None
     return [] if size is None else ["--planned-bytes", str(size)]
 
 
 def absent_files():
     """The files of official data sets that the samples need and that are not here, as NAME/FILE."""
-    paths = {
-        part.path for sample in PARTS.values() for share in sample for part in share
-    }
+    paths = {part.path for sample in PARTS for share in sample for part in share}
     return sorted(
         datasets.official_name(path) for path in paths if not Path(path).exists()
     )
@@ -156,7 +242,10 @@ def searched_scores():
 
 
 def external_scores():
-    """The files of other tools' scores."""
+    """The files of other tools' scores.
+
+    Rules ask for them job by job, for the report shows plain lists of inputs as they are, angle brackets and all.
+    """
     return list(CONFIG.tagging.external.values()) if CONFIG.tagging else []
 
 
@@ -311,7 +400,7 @@ def analysis(name):
 
 
 def jobs():
-    """The names of all jobs of the run, RULE/WILDCARDS: so are their logs, benchmarks and records called."""
+    """The names of all jobs of the run but its account, RULE/WILDCARDS: so are their logs and records called."""
     named = {
         "ingest": chunks("{sample}/{chunk}", *STREAMS),
         "table": chunks("{sample}/{chunk}", *TABLES),
@@ -340,6 +429,15 @@ def jobs():
     ]
 
 
+def asked_memory(wildcards):
+    """The options that say how much memory each rule asks for at its first attempt."""
+    named = dict.fromkeys(job.partition("/")[0] for job in jobs())
+    return [
+        f"--asked={name}={workflow.get_rule(name).expand_resources({}, [], 1).mem_mb}"
+        for name in named
+    ]
+
+
 def growing(base):
-    """A resources function: the base, doubled at each further attempt."""
-    return lambda wildcards, attempt: base * 2 ** (attempt - 1)
+    """A resources function: the base, doubled at each further attempt, up to eight times as much."""
+    return lambda wildcards, attempt: base * min(2 ** (attempt - 1), 8)

@@ -88,3 +88,41 @@ rule summary:
     shell:
         "hepgen --record {output.record:q} summary {params.config:q}"
         " {input:q} --output {params.folder:q} > {log:q} 2>&1"
+
+
+# What the run cost, and how its products came about, from the records of all jobs.
+rule account:
+    input:
+        [f"{OUT}/provenance/{job}.json" for job in jobs()],
+    output:
+        cost=report(
+            f"{OUT}/tables/cost.html",
+            category="Tables",
+            caption="../report/cost.rst",
+        ),
+        origin=report(
+            f"{OUT}/tables/provenance.html",
+            category="Tables",
+            caption="../report/provenance.rst",
+        ),
+        inputs=report(
+            [f"{OUT}/tables/inputs.html"] if READ or external_scores() else [],
+            category="Tables",
+            caption="../report/inputs.rst",
+        ),
+        record=f"{OUT}/provenance/account.json",
+    log:
+        f"{OUT}/logs/account.log",
+    benchmark:
+        f"{OUT}/benchmarks/account.tsv"
+    threads: 1
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        folder=OUT,
+        asked=asked_memory,
+        code=code("account"),
+    shell:
+        "hepgen --record {output.record:q} account {input:q} {params.asked:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"

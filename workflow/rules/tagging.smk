@@ -16,6 +16,7 @@ rule tagging_train:
         mem_mb=growing(4000),
         runtime=growing(120),
         gpu=0,
+        slurm_extra=WARNED,
     params:
         config=FROZEN,
         card=card("tagging_train", "model"),
@@ -60,7 +61,7 @@ rule tagging_evaluate:
     input:
         tables=tables(*test_samples()),
         scores=trainings("tagging", "entries", "scores/{model}/{seed}.h5"),
-        external=external_scores(),
+        external=lambda wildcards: external_scores(),
     output:
         metrics=f"{OUT}/tagging/metrics.json",
         figures=figures("tagging", form="json"),

@@ -1,0 +1,37 @@
+"""Text from anywhere, made safe for a terminal and for the report."""
+
+import re
+
+__all__ = ["printable", "restructured", "verbatim"]
+
+
+def printable(text: str) -> str:
+    r"""A text in one line; line breaks, control and invisible characters are shown by their codes.
+
+    A name in a file could otherwise clear a terminal, or end a comment and be read as what follows it.
+
+    >>> printable("a\x1b[2J\u202eb")
+    'a\\x1b[2J\\u202eb'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def restructured(text: str) -> str:
+    r"""A text as reStructuredText that shows it as it is, whatever markup it holds.
+
+    >>> restructured("a_ :b:"), restructured(".. raw:: html")
+    ('a\\_ \\:b\\:', '\\ .. raw\\:\\: html')
+    """
+    plain = " ".join(printable(text).split())
+    escaped = re.sub(r"[\\*`|_:@]", r"\\\g<0>", plain)
+    # A block such as a list or a directive is known by how its line begins: by a sign, or by a number with a stop.
+    return rf"\ {escaped}" if re.match(r"[!-/:-@\[-`{-~•‣⁃]|\w+[.)]( |$)|$", plain) else escaped
+
+
+def verbatim(text: str) -> str:
+    r"""A text for a figure that shows it as it is, rather than as mathtext, which need not be any.
+
+    >>> verbatim("$10")
+    '\\$10'
+    """
+    return printable(text).replace("$", r"\$")

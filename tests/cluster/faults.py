@@ -1,0 +1,441 @@
+"""Run the whole small analysis while jobs, Snakemake itself and nodes are killed and the disk fills up.
+
+    python tests/cluster/faults.py --faults 50 --seed 1
+    python tests/cluster/faults.py --faults 50 --executor slurm
+
+Whenever Snakemake has ended, it is started again by the same command. Afterwards one more run by that command must
+succeed and leave nothing to do, and every product must equal that of a run which nothing disturbed. Both happen on a
+small file system of their own in memory, which only this script and what it starts can see.
+"""
+
+import argparse
+import errno
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import psutil
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+DISK_MEGABYTES = 300
+LOCAL = ["--cores", "2", "--retries", "2", "--keep-going"]
+SLURM = ["--workflow-profile", "profiles/slurm"]
+# What test runners take for a test that cannot be made.
+SKIPPED = 77
+# How long generators take to draw events is measured, and goes from their events into metrics, tables and a figure.
+SPEEDS = {"events_per_second", "speed_up"}
+TIMED = re.compile(
+    r"benchmarks/.*|(generation/)?metrics\.json|generation/(events/.*|figures/speed\..*)|summary\.rst|tables/.*"
+)
+# What tells of nothing but times and hosts, and pages whose numbers are those of files that are compared.
+UNLIKE = re.compile(
+    r"\.lock|report\.html|(logs|benchmarks)/.*|summary\.rst|generation/figures/speed\..*"
+    r"|tables/(generation|cost|provenance|inputs)\.html|provenance/account\.json"
+)
+# Where and when a job ran: all else in a record is the same in every run.
+CIRCUMSTANCES = {"host", "device", "batch_id", "started", "seconds", "cpu_seconds", "memory_mb", "folder"}
+
+
+class Unavailable(Exception):
+    """Why there can be no such test here, in one sentence."""
+
+
+@dataclass
+class Project:
+    """A copy of the code with the small analysis, and the command that runs it."""
+
+    root: Path
+    options: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.root.mkdir()
+        for name in ("hepgen", "workflow", "profiles"):
+            shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", self.root)
+        shutil.copy(ROOT / "tests/workflow/tiny.yaml", self.root / "config.yaml")
+
+    @property
+    def results(self) -> Path:
+        return self.root / "results"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What hepgen and snakemake of this copy need, ahead of what Slurm needs."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{self.environment.get('PATH', os.environ['PATH'])}"
+        return os.environ | self.environment | {"PATH": path, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
+
+    def start(self, log: Path, *further: str) -> subprocess.Popen:
+        """Start the analysis; what Snakemake says goes to the end of a file."""
+        command = [sys.executable, "-m", "snakemake", *self.options, "--configfile", "config.yaml", *further]
+        with log.open("a") as file:
+            return subprocess.Popen(
+                command, cwd=self.root, env=self.environ, stdin=subprocess.DEVNULL, stdout=file,
+                stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+
+    def jobs(self) -> list[psutil.Process]:
+        """The hepgen processes at work here, on whichever node."""
+        found = []
+        for process in psutil.process_iter():
+            with ignored_if_gone():
+                if is_job(process.cmdline()) and Path(process.cwd()) == self.root:
+                    found.append(process)
+        return found
+
+    def finished(self) -> int:
+        """How many jobs have left their record."""
+        return sum(1 for _ in self.results.glob("provenance/**/*.json"))
+
+
+def is_job(command: list[str]) -> bool:
+    """Whether a process is hepgen at a job of the workflow, rather than what started it."""
+    return "--record" in command and "hepgen" in [Path(word).name for word in command[:2]]
+
+
+def ignored_if_gone() -> suppress:
+    """Pass over processes that end while they are looked at."""
+    return suppress(psutil.NoSuchProcess, psutil.AccessDenied, ProcessLookupError)
+
+
+class Tormentor:
+    """Runs the analysis of a project and does it harm.
+
+    Attributes:
+        done: What hit, in order: kind, victim, seconds since the start.
+        starts: How often Snakemake was started.
+        twice: Complaints about jobs of which two were at work.
+    """
+
+    def __init__(self, project: Project, log: Path, seed: int, slurm=None) -> None:
+        self.project, self.log, self.slurm = project, log, slurm
+        self.random = random.Random(seed)
+        self.done: list[tuple[str, str, float]] = []
+        self.began, self.starts = time.monotonic(), 0
+        self.head: subprocess.Popen | None = None
+        self.twice: list[str] = []
+        # What does it; each says whom it hit, or nothing where there was none to hit.
+        self.kinds: dict[str, Callable[[], str]] = {
+            "job killed": lambda: self.hit_job(signal.SIGKILL),
+            "job terminated": lambda: self.hit_job(signal.SIGTERM),
+            "snakemake killed": lambda: self.hit_head(signal.SIGKILL),
+            "snakemake interrupted": lambda: self.hit_head(signal.SIGINT),
+            "snakemake terminated": lambda: self.hit_head(signal.SIGTERM),
+            "disk full": self.fill_disk,
+        }
+        if slurm:
+            self.kinds |= {"node lost": self.lose_node, "job requeued": self.requeue}
+        self.next: list[str] = []
+
+    def keep_running(self) -> None:
+        """Start Snakemake if it does not run; it has ended because of a fault, or because all is done."""
+        if self.head is None or self.head.poll() is not None:
+            self.head, self.starts = self.project.start(self.log), self.starts + 1
+
+    def torment(self, faults: int, jobs: int, deadline: float) -> None:
+        """Do harm until so many faults have hit, spread over the whole analysis.
+
+        Args:
+            faults: How many.
+            jobs: How many jobs the analysis has.
+            deadline: Seconds after which to give up.
+
+        Raises:
+            TimeoutError: if there was not enough to hit by then.
+        """
+        progress = 0
+        while len(self.done) < faults:
+            if time.monotonic() - self.began > deadline:
+                raise TimeoutError(f"only {len(self.done)} of {faults} faults in {deadline:.0f} s")
+            self.keep_running()
+            self.watch()
+            progress = max(progress, self.project.finished())
+            if self.head and progress >= len(self.done) * (jobs - 1) // faults and self.project.jobs():
+                time.sleep(self.random.uniform(0.0, 1.5))
+                self.strike()
+            time.sleep(0.1)
+
+    def finish(self, expected: dict[str, object]) -> list[str]:
+        """Let the run that is at work end, make the plain one, and say what is wrong with what is there."""
+        self.head.wait()
+        self.keep_running()
+        if status := self.head.wait():
+            return [f"the plain rerun ended with status {status}"]
+        log = self.log.with_name("dry.log")
+        self.project.start(log, "--dry-run").wait()
+        wrong = [] if "Nothing to be done" in log.read_text() else [f"there is something left to do: {log.read_text()}"]
+        return wrong + self.twice + differences(products(self.project.results), expected)
+
+    def stop(self) -> None:
+        """End what still runs."""
+        if self.head and self.head.poll() is None:
+            self.head.kill()
+        for job in self.project.jobs():
+            with ignored_if_gone():
+                job.kill()
+
+    def watch(self) -> None:
+        """Note jobs that run twice at a time."""
+        names = Counter(name for job in self.project.jobs() if (name := job_name(job)))
+        self.twice += [f"{name} ran twice at a time" for name, number in names.items() if number > 1]
+
+    def strike(self) -> None:
+        """One fault, of each kind in turn in an order by chance; only one that hit is noted, others are tried again."""
+        if not self.next:
+            # Jobs are killed most often.
+            self.next = [*self.kinds, "job killed"]
+            self.random.shuffle(self.next)
+        if victim := self.kinds[self.next[-1]]():
+            kind, seconds = self.next.pop(), time.monotonic() - self.began
+            self.done.append((kind, victim, seconds))
+            print(f"{len(self.done):3d}  {seconds:6.1f} s  {kind:22s} {victim}", flush=True)
+
+    def hit_job(self, number: int) -> str:
+        """Send a signal to a job; its name."""
+        jobs = self.project.jobs()
+        with ignored_if_gone():
+            job = self.random.choice(jobs) if jobs else None
+            if job:
+                name = job_name(job)
+                job.send_signal(number)
+                return name
+        return ""
+
+    def hit_head(self, number: int) -> str:
+        """Send a signal to Snakemake while it has jobs, and wait for its end."""
+        jobs = len(self.project.jobs())
+        if not jobs or self.head.poll() is not None:
+            return ""
+        self.head.send_signal(number)
+        self.head.wait(300)
+        return f"process {self.head.pid} with {jobs} jobs"
+
+    def fill_disk(self) -> str:
+        """Leave no byte free for some seconds while jobs run; how many ran."""
+        jobs, ballast = len(self.project.jobs()), self.project.root / "ballast"
+        if not jobs:
+            return ""
+        with ballast.open("wb", buffering=0) as file:
+            size = 1 << 20
+            while size:
+                try:
+                    file.write(bytes(size))
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    size //= 2
+        free = shutil.disk_usage(self.project.root).free
+        time.sleep(self.random.uniform(2.0, 6.0))
+        ballast.unlink()
+        return "" if free else f"{jobs} jobs"
+
+    def lose_node(self) -> str:
+        """Kill a node's daemon and all that it started, and bring the node back a little later; which."""
+        node = self.random.choice(["node1", "node2"])
+        victims = list(on_node(self.project.root, node))
+        if not any(is_job(process.cmdline()) for process in victims):
+            return ""
+        self.slurm.stop_daemon(node, signal.SIGKILL)
+        for process in victims:
+            with ignored_if_gone():
+                process.kill()
+        self.slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=fault")
+        time.sleep(self.random.uniform(1.0, 4.0))
+        self.slurm.start_node(node)
+        self.slurm.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        self.release()
+        return f"{node} with {len(victims)} processes"
+
+    def requeue(self) -> str:
+        """Let Slurm stop a job and start it again; which."""
+        running = self.slurm.run("squeue", "--noheader", "--states=RUNNING", "--format=%i").split()
+        if not running:
+            return ""
+        job = self.random.choice(running)
+        self.slurm.run("scontrol", "requeue", job)
+        self.release()
+        return f"Slurm job {job}"
+
+    def release(self) -> None:
+        """Spare the two minutes that Slurm lets pass before it starts a job again."""
+        for job in self.slurm.run("squeue", "--noheader", "--states=PENDING", "--format=%i").split():
+            self.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
+
+
+def job_name(process: psutil.Process) -> str:
+    """What a job makes, by its record: RULE/WILDCARDS; nothing if it is gone."""
+    with ignored_if_gone():
+        if "--record" in (command := process.cmdline()):
+            return re.sub(r"^.*provenance/|\.json$", "", command[command.index("--record") + 1])
+    return ""
+
+
+def on_node(folder: Path, node: str) -> Iterator[psutil.Process]:
+    """All processes of jobs in a folder that Slurm runs on a node, with the daemons of their steps."""
+    for process in psutil.process_iter():
+        with ignored_if_gone():
+            if Path(process.cwd()) == folder and process.environ().get("SLURMD_NODENAME") == node:
+                yield process
+                yield from (parent for parent in process.parents()[:1] if "slurmstepd" in parent.name())
+
+
+def products(results: Path) -> dict[str, object]:
+    """What must be equal in two runs: all below a folder of results but what tells how long or where something ran."""
+    found = {}
+    for path in sorted(results.rglob("*")):
+        name = str(path.relative_to(results))
+        if path.is_file() and not UNLIKE.fullmatch(name):
+            found[name] = essence(path, name)
+    return found
+
+
+def essence(path: Path, name: str) -> object:
+    """The checksum of a file; the content but for timings where it holds some."""
+    if name.startswith("provenance/"):
+        record = json.loads(path.read_text())
+        for files in (record["inputs"], record["outputs"]):
+            files[:] = [file for file in files if not TIMED.fullmatch(file["path"].partition("/")[2])]
+        return {key: value for key, value in record.items() if key not in CIRCUMSTANCES}
+    if name in ("metrics.json", "generation/metrics.json"):
+        return timeless(json.loads(path.read_text()))
+    if name.startswith("generation/events/"):
+        return contents(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def timeless(metrics: object) -> object:
+    """Metrics without the speeds of generators among them."""
+    if isinstance(metrics, dict):
+        return {key: timeless(value) for key, value in metrics.items()}
+    if isinstance(metrics, list):
+        kept = (value for value in metrics if not (isinstance(value, dict) and value.get("metric") in SPEEDS))
+        return [timeless(value) for value in kept]
+    return metrics
+
+
+def contents(path: Path) -> dict[str, object]:
+    """Datasets and attributes of generated events, but for how long it took to draw them."""
+    with h5py.File(path) as file:
+        found: dict[str, object] = {key: str(value) for key, value in file.attrs.items()}
+        found["generation"] = json.loads(file.attrs["generation"]) | {"seconds": None}
+
+        def add(name: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset):
+                found[name] = (str(item.dtype), item.shape, hashlib.sha256(item[()].tobytes()).hexdigest())
+
+        file.visititems(add)
+        return found
+
+
+def differences(found: dict[str, object], expected: dict[str, object]) -> list[str]:
+    """The products that are missing, too many or different."""
+    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A file system in memory, for as long as the block lasts."""
+    disk = folder / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_MEGABYTES}m", "none", disk], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def enter_namespace() -> None:
+    """Start this script again where it may mount what nobody else sees."""
+    if "HEPGEN_FAULTS" in os.environ:
+        return
+    unshare = ["unshare", "--mount", *([] if os.getuid() == 0 else ["--user", "--map-root-user"])]
+    with tempfile.TemporaryDirectory() as folder:
+        probe = subprocess.run([*unshare, "mount", "-t", "tmpfs", "none", folder], capture_output=True, text=True)
+    if probe.returncode:
+        raise Unavailable(f"no file system can be mounted here ({probe.stderr.strip()})")
+    os.environ["HEPGEN_FAULTS"] = "1"
+    os.execvp("unshare", [*unshare, sys.executable, *sys.argv])
+
+
+def undisturbed(disk: Path, log: Path, targets: list[str]) -> Path:
+    """The results of a run that nothing disturbs."""
+    project = Project(disk / "undisturbed", [*targets, *LOCAL])
+    if project.start(log).wait():
+        raise RuntimeError(f"even the undisturbed run failed:\n{log.read_text()[-5000:]}")
+    return project.results
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("targets", nargs="*", help="of the analysis; all by default")
+    parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1, help="of the choice of faults and victims")
+    parser.add_argument("--executor", choices=["local", "slurm"], default="local")
+    parser.add_argument("--reference", type=Path, help="of an undisturbed run of the same code; made by default")
+    parser.add_argument("--minutes", type=float, default=30, help="after which to give up")
+    arguments = parser.parse_args()
+    try:
+        enter_namespace()
+        return faulty_run(arguments)
+    except Unavailable as reason:
+        print(f"no fault test: {reason}")
+        return SKIPPED
+
+
+def faulty_run(arguments: argparse.Namespace) -> int:
+    """The whole test; its exit status."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-")))
+        disk, log = stack.enter_context(small_disk(folder)), folder / "snakemake.log"
+        reference = arguments.reference or undisturbed(disk, folder / "undisturbed.log", arguments.targets)
+        slurm, options = None, LOCAL
+        if arguments.executor == "slurm":
+            slurm, options = stack.enter_context(start_slurm(folder / "slurm")), SLURM
+        project = Project(disk / "disturbed", [*arguments.targets, *options], slurm.environment if slurm else {})
+        tormentor = Tormentor(project, log, arguments.seed, slurm)
+        expected = products(reference)
+        jobs = sum(name.startswith("provenance/") for name in expected)
+        try:
+            tormentor.torment(arguments.faults, jobs, 60 * arguments.minutes)
+            wrong = tormentor.finish(expected)
+        finally:
+            tormentor.stop()
+        for kind, number in Counter(kind for kind, _, _ in tormentor.done).most_common():
+            print(f"{number:4d}  {kind}")
+        seconds = time.monotonic() - tormentor.began
+        print(f"{len(tormentor.done)} faults, {tormentor.starts} starts, {seconds:.0f} s, {len(wrong)} problems")
+        print(*wrong, sep="\n")
+        if wrong:
+            print(log.read_text()[-10000:])
+        return bool(wrong)
+
+
+def start_slurm(folder: Path):
+    """A Slurm of two nodes that see the disk."""
+    import slurm
+
+    try:
+        cluster = slurm.Slurm(folder)
+        cluster.start()
+    except slurm.Unavailable as reason:
+        raise Unavailable(str(reason)) from reason
+    return cluster
+
+
+if __name__ == "__main__":
+    sys.exit(main())
