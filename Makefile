@@ -7,6 +7,8 @@ CORES ?= 2
 override export CONFIG := $(value CONFIG)
 override export CORES := $(value CORES)
 BIN := .venv/bin
+# Snakemake loads all its executors, and HTCondor's library warns where it has no configuration.
+export CONDOR_CONFIG ?= /dev/null
 RUN := PATH="$$PWD/$(BIN):$$PATH" snakemake --cores "$$CORES" --configfile "$$CONFIG"
 OUTPUT = $$($(BIN)/python -c 'import sys; from hepgen.config import load; print(load(sys.argv[1]).output)' "$$CONFIG")
 

@@ -1,11 +1,10 @@
 """What a run over the whole LHC Olympics data set costs: processor time, memory and disk of every stage.
 
-    python benchmarks/lhco_costs.py FILE [--sizes 10000 40000] [--config config/lhco.yaml] [--folder FOLDER]
+    python benchmarks/lhco_costs.py FILE [--sizes 10000 30000] [--config config/lhco.yaml] [--folder FOLDER]
 
 Enlarges FILE, which is in the official layout, to two sizes, runs the configuration on each, job after job, and adds
 up the records that the jobs leave. What 1.1 million events take is read off the straight line through both. Trainings
-go through all their epochs, as they would stop at another one with fewer events. Chunks hold as many events as the
-configuration's do, so that the peak memory of the stages that read them does not grow.
+go through all their epochs, as they would stop at another one with fewer events.
 """
 
 import argparse
@@ -46,7 +45,7 @@ def enlarge(source: Path, events: int, target: Path) -> None:
 
 
 def run(config: dict, source: Path, events: int, folder: Path) -> Costs:
-    """Run a configuration on so many events; returns jobs, processor seconds, largest peak memory [MB] and bytes."""
+    """Run a configuration on so many events; returns processor seconds, largest peak memory [MB] and bytes."""
     folder.mkdir(parents=True)
     enlarge(source, events, folder / "raw.h5")
     (entry,) = config["samples"].values()
@@ -65,37 +64,37 @@ def run(config: dict, source: Path, events: int, folder: Path) -> Costs:
 
 def read_costs(folder: Path) -> Costs:
     """The sums over the jobs of each rule, trainings and scores by model; of memory the largest."""
-    costs = defaultdict(lambda: np.zeros(4))
+    costs = defaultdict(lambda: np.zeros(3))
     for file in folder.rglob("*.json"):
         rule, *wildcards = file.relative_to(folder).with_suffix("").parts
         name = f"{rule} {wildcards[0]}" if len(wildcards) == 2 and rule.startswith("tagging") else rule
         record = json.loads(file.read_text())
-        jobs, seconds, memory, size = costs[name]
+        seconds, memory, size = costs[name]
         size += sum(product["bytes"] for product in record["outputs"])
-        costs[name][:] = jobs + 1, seconds + record["cpu_seconds"], max(memory, record["memory_mb"]), size
+        costs[name][:] = seconds + record["cpu_seconds"], max(memory, record["memory_mb"]), size
     return costs
 
 
 def extrapolate(sizes: list[int], small: Costs, large: Costs) -> str:
     """A Markdown table of what was measured with more events, and what follows for all."""
-    head = f"| stage | jobs | CPU s, {sizes[0]:,} → {sizes[1]:,} events | MB | → | CPU hours | peak MB | disk, GB |"
-    lines = [head, "|---|" + "---:|" * 7]
-    whole = (EVENTS - sizes[0]) / (sizes[1] - sizes[0])
+    measured = f"CPU s, {sizes[0]:,} → {sizes[1]:,} events | peak MB"
+    head = f"| stage | {measured} | CPU hours, all | peak MB, all | disk, all [GB] |"
+    lines = [head, "|---|" + "---:|" * 5]
+    factor = (EVENTS - sizes[0]) / (sizes[1] - sizes[0])
     total = np.zeros(2)
     for name, more in large.items():
         less = small[name]
-        _, seconds, memory, size = np.maximum(less + whole * (more - less), more)
-        jobs = round(more[0] * EVENTS / sizes[1]) if name in ("ingest", "observe") else int(more[0])
+        seconds, memory, size = np.maximum(less + factor * (more - less), more)
         total += seconds / 3600, size / 1e9
-        line = f"| {name} | {jobs} | {less[1]:.0f} → {more[1]:.0f} | {less[2]:.0f} → {more[2]:.0f} | | "
-        lines.append(line + f"{seconds / 3600:.2f} | {memory:.0f} | {size / 1e9:.3f} |")
-    return "\n".join([*lines, f"| all | | | | | {total[0]:.1f} | | {total[1]:.1f} |"])
+        measured = f"{less[0]:.0f} → {more[0]:.0f} | {less[1]:.0f} → {more[1]:.0f}"
+        lines.append(f"| {name} | {measured} | {seconds / 3600:.2f} | {memory:.0f} | {size / 1e9:.3f} |")
+    return "\n".join([*lines, f"| all | | | {total[0]:.1f} | | {total[1]:.1f} |"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
-    parser.add_argument("--sizes", type=int, nargs=2, default=[10_000, 40_000])
+    parser.add_argument("--sizes", type=int, nargs=2, default=[10_000, 30_000])
     parser.add_argument("--config", type=Path, default=ROOT / "config/lhco.yaml")
     parser.add_argument("--folder", type=Path, help="Keep the runs here.")
     arguments = parser.parse_args()

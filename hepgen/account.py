@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from hepgen.lineage import History, kind, other_versions, span
+from hepgen.lineage import NOTES, History, kind, other_versions, span
 from hepgen.record import Record, wall_seconds
 from hepgen.summary import write_table
 
@@ -126,7 +126,7 @@ def _input_rows(history: History) -> Iterable[tuple[str, ...]]:
     readers: dict[tuple[str, ...], dict[str, None]] = {}
     for job, record in history.records.items():
         for place, file in history.places(job, record.inputs):
-            if place not in history.makers and not place.startswith("benchmarks/"):
+            if place not in history.makers and not place.startswith(NOTES):
                 size = "of another host" if file.bytes is None else f"{file.bytes:,}"
                 part = f"{file.part[0]:,} – {file.part[1]:,}" if file.part else "all"
                 readers.setdefault((place, size, part, file.sha256 or "not looked at"), {})[job] = None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -100,7 +101,11 @@ class Checkpoint:
         if seal != self._seal(packed):
             Log()(f"{self.path}: damaged, or of other settings, code or data, so the training starts anew")
             return []
-        return torch.load(io.BytesIO(packed), weights_only=True, map_location="cpu")
+        try:
+            return torch.load(io.BytesIO(packed), weights_only=True, map_location="cpu")
+        except UnpicklingError as error:
+            msg = f"{self.path}: holds more than tensors and plain values, which is never unpickled; remove it"
+            raise HepgenError(msg) from error
 
     def _seal(self, packed: bytes) -> bytes:
         return hashlib.sha256(self.card.encode() + packed).digest()

@@ -20,9 +20,11 @@ from hepgen.provenance import versions
 from hepgen.record import File, Record
 from hepgen.storage import read_json
 
-__all__ = ["History", "Step", "deliver", "kind", "other_versions", "span"]
+__all__ = ["NOTES", "History", "Step", "deliver", "kind", "other_versions", "span"]
 
 RECORDS = "provenance"
+# What is known of jobs, and of which nothing is recorded.
+NOTES = (f"{RECORDS}/", "benchmarks/")
 # Characters of settings, and names in a list, that are shown.
 SETTINGS, NAMES = 240, 3
 # Characters of a line where there is no terminal.
@@ -138,8 +140,7 @@ class History:
                 else:
                     listed = step.inputs.setdefault(place, [])
                     listed += [file] if file not in listed else []
-                    # Snakemake writes the benchmarks, which have no records.
-                    unknown += [place] if not (place.startswith("benchmarks/") or self._outside(place)) else []
+                    unknown += [place] if not (place.startswith(NOTES) or self._outside(place)) else []
         states = [(place, file.change(self.folder / place, contents=contents)) for place, file in files.items()]
         given = [
             (place, file.change(self.folder / place, contents=contents))
@@ -300,8 +301,9 @@ def _made(records: list[Record]) -> str:
 
 
 def _settings(card: dict[str, Any]) -> str:
-    """The settings of a card that are set, as far as they fit on a few lines."""
-    text = ", ".join(f"{key}={value}" for key, value in _flat(card))
+    """The settings of a card that are set, kinds of models first, as far as they fit on a few lines."""
+    ordered = sorted(_flat(card), key=lambda item: not item[0].endswith(".type"))
+    text = ", ".join(f"{key}={value}" for key, value in ordered)
     return text if len(text) <= SETTINGS else f"{text[:SETTINGS].rpartition(', ')[0]}, ... (--json shows all)"
 
 

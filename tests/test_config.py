@@ -206,6 +206,10 @@ def test_a_configuration_cannot_be_changed_once_loaded():
         config.seed = 2
 
 
-def test_planning_does_not_import_torch():
-    command = "import sys, hepgen.plan, hepgen.tagging.figures, hepgen.cli; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+def test_planning_imports_nothing_that_takes_long():
+    """Each job of a batch system plans the run once more before it starts its command."""
+    modules = "hepgen.plan, hepgen.tagging.figures, hepgen.search.figures, hepgen.cli"
+    fingerprint = "hepgen.plan.code(None, 'tagging_evaluate')"
+    found = "{'torch', 'scipy.stats', 'matplotlib', 'awkward'} & sys.modules.keys()"
+    command = f"import sys, {modules}; {fingerprint}; print(*{found})"
+    assert subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout == "\n"

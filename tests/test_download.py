@@ -402,6 +402,15 @@ def test_a_folder_that_cannot_be_written():
         download("http://127.0.0.1/", "/proc/folder/file.h5")
 
 
+def test_a_link_in_place_of_the_part_is_not_followed(get, target):
+    target.parent.mkdir()
+    (target.parent / "secret").write_text("kept")
+    target.with_name(f"{target.name}.part").symlink_to("secret")
+    with pytest.raises(HepgenError, match="cannot write"):
+        get()
+    assert (target.parent / "secret").read_text() == "kept"
+
+
 def test_two_processes_at_once(server, target):
     """One downloads, slowly; the others wait and find the file."""
     first = threading.Event()

@@ -79,6 +79,15 @@ def test_run_that_ended_leaves_nothing_to_cancel(tmp_path, monkeypatch):
     os.close(runs.begin(tmp_path))
 
 
+def test_only_a_run_that_lives_is_at_work(killed, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    assert runs.at_work(killed) is runs.at_work(folder) is None
+    lock = runs.begin(folder)
+    assert runs.at_work(folder).pid == os.getpid()
+    os.close(lock)
+    assert runs.at_work(folder) is None
+
+
 def test_lock_that_is_a_link_is_not_followed(tmp_path):
     (tmp_path / ".lock").symlink_to(tmp_path / "other")
     with pytest.raises(HepgenError, match="cannot write"):

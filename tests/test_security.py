@@ -1,7 +1,7 @@
 """Hostile text runs nothing and escapes nowhere: in configurations, rules, commands, figures, files and the report."""
 
 import ast
-import html
+import hashlib
 import io
 import os
 import pickle
@@ -24,6 +24,7 @@ import yaml
 from docutils.core import publish_parts
 
 from hepgen import cli
+from hepgen.checkpoints import Checkpoint
 from hepgen.config import load, parse
 from hepgen.errors import HepgenError
 from hepgen.export.stream import stream
@@ -45,38 +46,43 @@ COMMANDS = (
 )  # fmt: skip
 PATHS = (
     "..", ".", "../pwned", "../../pwned", "a/../../pwned", "./pwned", "//pwned", "/proc/self/environ", "/dev/null",
-    "/dev/stdin", "~", "~root", "~/pwned", "..\\..\\pwned", "C:\\pwned", "%2e%2e%2fpwned", "..;/pwned", "file:///etc/passwd",
-    "http://127.0.0.1:9/x", "root://127.0.0.1/x", "dataset:../x", "dataset:x/../*", "a/b:c", "a::b",
-    "", " ", "  a", "a ", "\t", "a\tb", "a" * 300, "é" * 200, "/".join(["a"] * 60),
+    "/dev/stdin", "~", "~root", "~/pwned", "..\\..\\pwned", "C:\\pwned", "%2e%2e%2fpwned", "..;/pwned",
+    "file:///etc/passwd", "http://127.0.0.1:9/x", "root://127.0.0.1/x", "dataset:../x", "dataset:x/../*", "a/b:c",
+    "a::b", "", " ", "  a", "a ", "\t", "a\tb", "a" * 300, "é" * 200, "a/" * 60,
 )  # fmt: skip
 OPTIONS = ("-", "--", "-rf", "-h", "-o", "--config", "--output=pwned", "--record", "--help", "@pwned", "-n1")
 GLOBS = (
     "*", "?", "**/*", "[a-z]", "[!x]", "{a,b}", "{x}", "{{x}}", "{0}", "{}", "{", "}", "{input}", "{wildcards.sample}",
-    "{output[0]:q}", "{config[title]}", "{0.__class__}", "{sample,.*}", "%s%n", "%(x)s", "$HOME", "${HOME}", "$0", "!!", "!$",
+    "{output[0]:q}", "{config[title]}", "{0.__class__}", "{sample,.*}", "%s%n", "%(x)s", "$HOME", "${HOME}", "$0", "!!",
+    "!$",
 )  # fmt: skip
 UNICODE = (
-    "é", "a\u0301", "\u0430dmin", "ａ", "😀", "\u202egnp.sh", "\u2066a\u2069", "a\u200bb", "a\u200db", "\ufeffa", "a\u2028b",
-    "a\u2029b", "a\x85b", "a\xa0b", "a\u3000b", "\ud800", "\udcff", "\U000e0041", "\ufffe", "ß", "İ", "Ω", "ﬁ", "漢字",
+    "é", "a\u0301", "\u0430dmin", "ａ", "😀", "\u202egnp.sh", "\u2066a\u2069", "a\u200bb", "a\u200db", "\ufeffa",
+    "a\u2028b", "a\u2029b", "a\x85b", "a\xa0b", "a\u3000b", "\ud800", "\udcff", "\U000e0041", "\ufffe", "ß", "İ", "Ω",
+    "ﬁ", "漢字",
 )  # fmt: skip
 ANSI = ("\x1b[2J", "\x1b[31mred", "\x1b]0;title\x07", "\x1b]8;;http://x\x1b\\", "\x9b31m", "\x1bc", "[bold]x[/]", "[/]")
 HTML = (
     f"<script>{JS}</script>", f"</script><script>{JS}</script>", f"<img src=x onerror={JS}>", f'"><svg/onload={JS}>',
-    f"'-{JS}-'", f"javascript:{JS}", "<!--", "-->", "]]>", "&lt;b&gt;", "&", "<b>bold</b>", "</title>", "</table>", "<", ">",
-    f"<iframe srcdoc='<script>{JS}</script>'>", "{{7*7}}", "{% raw %}", "${7*7}", "<%= 7*7 %>", "\\u003cb", "{{ snakemake }}",
+    f"'-{JS}-'", f"javascript:{JS}", "<!--", "-->", "]]>", "&lt;b&gt;", "&", "<b>bold</b>", "</title>", "</table>", "<",
+    ">", f"<iframe srcdoc='<script>{JS}</script>'>", "{{7*7}}", "{% raw %}", "${7*7}", "<%= 7*7 %>", "\\u003cb",
+    "{{ snakemake }}",
 )  # fmt: skip
 RST = (
-    f".. raw:: html\n\n   <script>{JS}</script>", ".. raw:: html", ".. include:: /etc/passwd", ".. image:: x.png", ".. |x| image:: y",
-    "|x|", "x_", "x__", "`x`_", "`x <javascript:pwned>`_", "_`x`", "[1]_", "[x]_", "**x**", "*x*", "``x``", ":math:`x`",
-    ":raw-html:`x`", "====", "----", "- x", "* x", "+ x", "1. x", "a) x", "(i) x", "#. x", ":x: y", "--opt  x", ">>> x", "| x",
-    "x::", "\\x", "\\", "x\\", "mail@x.org", "http://x.org", "   * - x", "+---+", "=== ===", "__ x", ".. _x: y", ".. x", "–", "• x",
+    f".. raw:: html\n\n   <script>{JS}</script>", ".. raw:: html", ".. include:: /etc/passwd", ".. image:: x.png",
+    ".. |x| image:: y", "|x|", "x_", "x__", "`x`_", "`x <javascript:pwned>`_", "_`x`", "[1]_", "[x]_", "**x**", "*x*",
+    "``x``", ":math:`x`", ":raw-html:`x`", "====", "----", "- x", "* x", "+ x", "1. x", "a) x", "(i) x", "#. x",
+    ":x: y", "--opt  x", ">>> x", "| x", "x::", "\\x", "\\", "x\\", "mail@x.org", "http://x.org", "   * - x", "+---+",
+    "=== ===", "__ x", ".. _x: y", ".. x", "–", "• x",
 )  # fmt: skip
 OTHERS = (
     r"$\frac{", "$x$", "$", "$$", "$x^{$", r"\$x$", r"\input{/etc/passwd}", r"\write18{touch pwned}", "$\\sqrt{}$ $",
-    f"!!python/object/apply:os.system ['{RUN}']", "!!python/name:os.system", "*x", "&x y", "<<", "? x", "x: y", "# x", "%TAG ! x",
-    "!!int x", "!!bool x", "!!timestamp x", "null", "~", "yes", "1e999", "0x1F", "[", "{x: y", "'", '"', "|", ">", "--- x", "...",
-    f"__import__('os').system('{RUN}')", f"?__import__('os').system('{RUN}')", "().__class__.__bases__[0]", "os.system",
-    "lambda: 0", "x if y else z", "[x for x in y]", "f'{x}'", "x := 1", "9**9**9", "a.b.c", "`os`", "#x", "1/0", "x[::0]",
-    "'; DROP TABLE events; --", "1 OR 1=1", "\" OR \"\"=\"", "${jndi:ldap://x}", "() { :;}; touch pwned", "=1+1", "@SUM(1)",
+    f"!!python/object/apply:os.system ['{RUN}']", "!!python/name:os.system", "*x", "&x y", "<<", "? x", "x: y", "# x",
+    "%TAG ! x", "!!int x", "!!bool x", "!!timestamp x", "null", "~", "yes", "1e999", "0x1F", "[", "{x: y", "'", '"',
+    "|", ">", "--- x", "...", f"__import__('os').system('{RUN}')", f"?__import__('os').system('{RUN}')",
+    "().__class__.__bases__[0]", "os.system", "lambda: 0", "x if y else z", "[x for x in y]", "f'{x}'", "x := 1",
+    "9**9**9", "a.b.c", "`os`", "#x", "1/0", "x[::0]", "'; DROP TABLE events; --", "1 OR 1=1", "\" OR \"\"=\"",
+    "${jndi:ldap://x}", "() { :;}; touch pwned", "=1+1", "@SUM(1)",
 )  # fmt: skip
 CORPUS = [
     *dict.fromkeys(
@@ -414,7 +420,6 @@ def test_a_whole_run_and_its_report(untouched, browser):
     for path in browser.execute_script("return Object.keys(results)"):
         browser.execute_script("app.showResultInfo(arguments[0])", path)
         assert browser.execute_script("return typeof window.pwned") == "undefined"
-    assert html.escape(title)[:20] not in browser.title
 
 
 # Files
@@ -557,6 +562,13 @@ def test_a_pickle_by_any_other_name_is_refused(suffix):
                 read(path)
 
 
+def test_a_pickle_in_a_checkpoint_is_refused():
+    path, content = Path("x.checkpoint"), next(pickles())
+    path.write_bytes(hashlib.sha256(b"card" + content).digest() + content)
+    with pytest.raises(HepgenError, match="holds more than tensors and plain values"):
+        Checkpoint(path, "card")
+
+
 LOADERS = {"pickle", "cPickle", "_pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 FORBIDDEN = {
     "eval",
@@ -624,7 +636,8 @@ def test_no_code_runs_what_it_reads():
 
 
 @pytest.mark.parametrize(
-    "code", ["pickle.load(f)", "torch.load(f)", "np.load(f, allow_pickle=True)", "yaml.load(f)", "eval(x)", "from joblib import load",
+    "code", ["pickle.load(f)", "torch.load(f)", "np.load(f, allow_pickle=True)", "yaml.load(f)", "eval(x)",
+    "from joblib import load",
              "subprocess.run(x, shell=True)", "os.system(x)", "yaml.unsafe_load(f)", "pd.read_hdf(f)"],
 )  # fmt: skip
 def test_the_search_finds(code):

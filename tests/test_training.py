@@ -26,7 +26,7 @@ class Regression(nn.Module):
         return (self.layers(x).squeeze(1) - y).square().mean()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def data():
     x = torch.randn(700, 3, generator=torch.Generator().manual_seed(1))
     return x, x[:, 0] * x[:, 1]
@@ -110,11 +110,16 @@ def equal(first, second):
     return first[1] == second[1] and all(torch.equal(value, second[0][name]) for name, value in first[0].items())
 
 
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """What an undisturbed job ends with."""
+    return learn(tmp_path_factory.mktemp("whole") / "product", data)
+
+
 # In the first batch, an epoch, its first and last look at the validation data, the next epoch, the second training.
 @pytest.mark.parametrize("at", [1, 7, 12, 14, 15, LOOKS, LOOKS + 1, LOOKS + 20, 2 * LOOKS])
 @pytest.mark.parametrize(("happens", "ends"), [(kill, Killed), (stop, SystemExit)])
-def test_a_training_that_goes_on_equals_an_undisturbed_one(tmp_path, monkeypatch, data, at, happens, ends):
-    whole = learn(tmp_path / "whole", data)
+def test_a_training_that_goes_on_equals_an_undisturbed_one(tmp_path, monkeypatch, data, whole, at, happens, ends):
     # The checkpoint is never due where it is written on SIGTERM, and always due where the job is killed.
     monkeypatch.setattr(checkpoints, "SECONDS", 0.0 if happens is kill else torch.inf)
     with pytest.raises(ends) as ended:

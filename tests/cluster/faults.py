@@ -30,8 +30,9 @@ from pathlib import Path
 import h5py
 import psutil
 
+from hepgen.runs import at_work
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
 DISK_MEGABYTES = 300
 LOCAL = ["--cores", "2", "--retries", "2", "--keep-going"]
 SLURM = ["--workflow-profile", "profiles/slurm"]
@@ -122,11 +123,12 @@ class Tormentor:
         twice: Complaints about jobs of which two were at work.
     """
 
-    def __init__(self, project: Project, log: Path, seed: int, slurm=None) -> None:
+    def __init__(self, project: Project, log: Path, seed: int, minutes: float, slurm=None) -> None:
         self.project, self.log, self.slurm = project, log, slurm
         self.random = random.Random(seed)
         self.done: list[tuple[str, str, float]] = []
         self.began, self.starts = time.monotonic(), 0
+        self.deadline = self.began + 60 * minutes
         self.head: subprocess.Popen | None = None
         self.twice: list[str] = []
         # What does it; each says whom it hit, or nothing where there was none to hit.
@@ -147,34 +149,43 @@ class Tormentor:
         if self.head is None or self.head.poll() is not None:
             self.head, self.starts = self.project.start(self.log), self.starts + 1
 
-    def torment(self, faults: int, jobs: int, deadline: float) -> None:
-        """Do harm until so many faults have hit, spread over the whole analysis.
+    def leads(self) -> bool:
+        """Whether Snakemake is past its planning, and jobs are at work."""
+        run = at_work(self.project.results)
+        return run is not None and run.pid == self.head.pid and bool(self.project.jobs())
+
+    def wait(self) -> int:
+        """Wait for the end of Snakemake; its exit status."""
+        return self.head.wait(max(self.deadline - time.monotonic(), 0))
+
+    def torment(self, faults: int, jobs: int) -> None:
+        """Do harm until so many faults have hit, spread over the analysis.
 
         Args:
             faults: How many.
             jobs: How many jobs the analysis has.
-            deadline: Seconds after which to give up.
 
         Raises:
-            TimeoutError: if there was not enough to hit by then.
+            RuntimeError: if there was not enough to hit until the end, or in time.
         """
         progress = 0
         while len(self.done) < faults:
-            if time.monotonic() - self.began > deadline:
-                raise TimeoutError(f"only {len(self.done)} of {faults} faults in {deadline:.0f} s")
+            if time.monotonic() > self.deadline or (self.head and self.head.poll() == 0):
+                raise RuntimeError(f"only {len(self.done)} of {faults} faults hit")
             self.keep_running()
             self.watch()
             progress = max(progress, self.project.finished())
-            if self.head and progress >= len(self.done) * (jobs - 1) // faults and self.project.jobs():
+            # The last one comes some jobs before the end.
+            if progress >= 0.9 * jobs * len(self.done) / faults and self.leads():
                 time.sleep(self.random.uniform(0.0, 1.5))
                 self.strike()
             time.sleep(0.1)
 
     def finish(self, expected: dict[str, object]) -> list[str]:
         """Let the run that is at work end, make the plain one, and say what is wrong with what is there."""
-        self.head.wait()
+        self.wait()
         self.keep_running()
-        if status := self.head.wait():
+        if status := self.wait():
             return [f"the plain rerun ended with status {status}"]
         log = self.log.with_name("dry.log")
         self.project.start(log, "--dry-run").wait()
@@ -219,10 +230,10 @@ class Tormentor:
     def hit_head(self, number: int) -> str:
         """Send a signal to Snakemake while it has jobs, and wait for its end."""
         jobs = len(self.project.jobs())
-        if not jobs or self.head.poll() is not None:
+        if not self.leads() or self.head.poll() is not None:
             return ""
         self.head.send_signal(number)
-        self.head.wait(300)
+        self.wait()
         return f"process {self.head.pid} with {jobs} jobs"
 
     def fill_disk(self) -> str:
@@ -273,6 +284,8 @@ class Tormentor:
 
     def release(self) -> None:
         """Spare the two minutes that Slurm lets pass before it starts a job again."""
+        while self.slurm.run("squeue", "--noheader", "--states=COMPLETING"):
+            time.sleep(0.5)
         for job in self.slurm.run("squeue", "--noheader", "--states=PENDING", "--format=%i").split():
             self.slurm.run("scontrol", "update", f"JobId={job}", "StartTime=now", check=False)
 
@@ -407,11 +420,11 @@ def faulty_run(arguments: argparse.Namespace) -> int:
         if arguments.executor == "slurm":
             slurm, options = stack.enter_context(start_slurm(folder / "slurm")), SLURM
         project = Project(disk / "disturbed", [*arguments.targets, *options], slurm.environment if slurm else {})
-        tormentor = Tormentor(project, log, arguments.seed, slurm)
+        tormentor = Tormentor(project, log, arguments.seed, arguments.minutes, slurm)
         expected = products(reference)
         jobs = sum(name.startswith("provenance/") for name in expected)
         try:
-            tormentor.torment(arguments.faults, jobs, 60 * arguments.minutes)
+            tormentor.torment(arguments.faults, jobs)
             wrong = tormentor.finish(expected)
         finally:
             tormentor.stop()
@@ -421,7 +434,7 @@ def faulty_run(arguments: argparse.Namespace) -> int:
         print(f"{len(tormentor.done)} faults, {tormentor.starts} starts, {seconds:.0f} s, {len(wrong)} problems")
         print(*wrong, sep="\n")
         if wrong:
-            print(log.read_text()[-10000:])
+            print("Snakemake said at the end:", log.read_text()[-10000:], sep="\n")
         return bool(wrong)
 
 

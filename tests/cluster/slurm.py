@@ -14,10 +14,12 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from getpass import getuser
 from pathlib import Path
+from typing import Any
 
 NODES = ("node1", "node2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "sinfo")
@@ -70,7 +72,7 @@ SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 
 
 class Unavailable(Exception):
-    """Why there is no Slurm here, in one sentence."""
+    """Why there is no Slurm here."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class Slurm:
         self._daemon("slurmctld", *configured, name="slurmctld")
         for node in NODES:
             self.start_node(node)
-        self._wait(lambda: len(self.run("sinfo", "-hNt", "idle,mix,alloc", "-p", "main").split("\n")) > len(NODES))
+        self._expect(lambda: self.run("sinfo", "-hNt", "idle,mix,alloc", "-p", "main").count("\n") == 2, "no nodes")
 
     def start_node(self, node: str) -> None:
         """Start a node's daemon unless it runs."""
@@ -136,7 +138,8 @@ class Slurm:
             return
         if self.pid("slurmctld"):
             self.run("scancel", "--full", "--user", getuser(), check=False)
-            self._wait(lambda: not self.run("squeue", "-h"), "jobs do not end")
+            # Those of a node that is lost never do.
+            _wait(lambda: not self.run("squeue", "-h"))
         for name in (*NODES, "slurmctld", "munged"):
             self.stop_daemon(name)
         shutil.rmtree(self.folder)
@@ -154,7 +157,7 @@ class Slurm:
         """Stop a daemon by a signal and wait for its end."""
         if pid := self.pid(name):
             os.kill(pid, number)
-            self._wait(lambda: not self.pid(name), f"{name} does not stop")
+            self._expect(lambda: not self.pid(name), f"{name} does not stop")
 
     def _configure(self) -> None:
         """Write the configuration, with ports that are free."""
@@ -178,20 +181,23 @@ class Slurm:
             return
         (self.folder / f"{name}.pid").unlink(missing_ok=True)
         command = [shutil.which(program, path=SYSTEM_PATH), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            msg = f"{program} does not start: {done.stderr.strip()}"
-            raise Unavailable(msg)
-        self._wait(lambda: self.pid(name), f"{program} does not start")
+        done = subprocess.run(command, capture_output=True, check=False)
+        self._expect(lambda: done.returncode == 0 and self.pid(name), f"{program} does not start")
 
-    def _wait(self, condition, complaint: str = "the nodes are not ready") -> None:
-        for _ in range(300):
-            if condition():
-                return
-            time.sleep(0.1)
-        logs = "".join(f"\n--- {path}\n{path.read_text()[-1000:]}" for path in self.folder.glob("*.log"))
-        msg = f"{complaint} after 30 s{logs}"
-        raise Unavailable(msg)
+    def _expect(self, condition: Callable[[], Any], complaint: str) -> None:
+        """Wait for something; where it does not come, say what the daemons have said last."""
+        if not _wait(condition):
+            logs = (f"\n--- {log}\n{log.read_text()[-1000:]}" for log in self.folder.glob("*.log"))
+            raise Unavailable(complaint + "".join(logs))
+
+
+def _wait(condition: Callable[[], Any]) -> bool:
+    """Whether something comes true within a minute."""
+    for _ in range(600):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def _free_ports(number: int) -> list[int]:

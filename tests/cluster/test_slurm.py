@@ -117,7 +117,7 @@ def test_a_cancelled_training_goes_on_and_an_interrupted_run_cancels_its_jobs(em
     head = subprocess.Popen([*command, "--", product.relative_to(empty.root)], cwd=empty.root)
     try:
         until(lambda: log.exists() and "epoch 2/" in log.read_text())
-        (job,) = cluster.run("squeue", "-hno", "%i", "--states=running").split()
+        (job,) = cluster.run("squeue", "-ho", "%i", "--states=running").split()
         cluster.run("scancel", job)
         until(product.with_name("1.safetensors.checkpoint").exists)
         assert "stopped" in log.read_text()

@@ -110,25 +110,24 @@ def test_weights_are_in_the_model_file_and_its_events(reweighted, paths, tmp_pat
     assert np.ptp(generated.weights) > 0
 
 
-@pytest.mark.parametrize("model", ["gan", "flow"])
-def test_a_job_that_was_stopped_before_its_product_does_not_learn_again(
-    reweighted, paths, tmp_path, monkeypatch, model
-):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_job_stopped_before_its_product_does_not_learn_again(settings, paths, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(training, "NORMALISED", 2000)
-    config, output = parse(reweighted), tmp_path / "m.safetensors"
+    settings["generation"]["models"]["flow"]["reweighting"] = kind
+    config, output = parse(settings), tmp_path / "m.safetensors"
 
     def stop(*_):
         sys.exit(STOPPED)
 
-    train(config, model, 1, paths, tmp_path / "whole.safetensors", "cpu")
+    train(config, "flow", 1, paths, tmp_path / "whole.safetensors", "cpu")
     with monkeypatch.context() as stopped:
         stopped.setattr(training, "save", stop)
         with pytest.raises(SystemExit):
-            train(config, model, 1, paths, output, "cpu")
+            train(config, "flow", 1, paths, output, "cpu")
     assert output.with_name("m.safetensors.checkpoint").exists()
     monkeypatch.setattr("hepgen.training._learn", None)
     monkeypatch.setattr(TAGGERS.load("gradient_boosting"), "fit", None)
-    train(config, model, 1, paths, output, "cpu")
+    train(config, "flow", 1, paths, output, "cpu")
     assert output.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
     assert not output.with_name("m.safetensors.checkpoint").exists()
 

@@ -20,8 +20,8 @@ ACCOUNT = {"tables/cost.html", "tables/provenance.html"}
 
 
 def products(results: Path) -> set[str]:
-    """Paths of all that a run made but its records, its configuration and its report."""
-    found = {path.relative_to(results) for path in results.rglob("*") if path.is_file()}
+    """Paths of all that a run made but its records, its configuration and its report, and Snakemake's own marks."""
+    found = {path.relative_to(results) for path in results.rglob("[!.]*") if path.is_file()}
     return {str(path) for path in found if path.parts[0] not in ASIDE} - {"config.yaml", "report.html"}
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import hepgen.config
 import yaml
-from hepgen import datasets, inputs, plan, runs, status
+from hepgen import datasets, inputs, plan, runs
 from hepgen.errors import HepgenError
-from hepgen.record import Record
 from hepgen.samples import FileSample
 from hepgen.storage import atomic, read_json, refuse_inputs, refuse_links
 from hepgen.text import printable
 from hepgen.unfolding import variations
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 
 @cache
@@ -61,7 +61,7 @@ shell.prefix(
     f" || echo env HEPGEN_PARENT={os.getpid()}) "
 )
 
-# Slurm tells a training so long [s] before its time is over, which then writes its last checkpoint.
+# Slurm is to send SIGTERM to a training two minutes before its time is over.
 WARNED = "--signal=TERM@120"
 
 
@@ -83,7 +83,8 @@ def take_over():
         refuse_links(OUT)
         killed = runs.was_killed(OUT)
         # Slurm's executor gives all its jobs one name.
-        LOCK = runs.begin(OUT, getattr(workflow.scheduler._executor, "run_uuid", ""))
+        slurm_name = getattr(workflow.scheduler._executor, "run_uuid", "")
+        LOCK = runs.begin(OUT, slurm_name)
         if killed:
             adopt()
     except HepgenError as error:
@@ -91,25 +92,53 @@ def take_over():
         sys.exit(1)
     made = (file for job in workflow.dag.needrun_jobs() for file in job.output)
     runs.remove_partials([FROZEN, *made])
+    if slurm_name:
+        fail_where_not_submitted(workflow.scheduler._executor)
+
+
+def fail_where_not_submitted(executor):
+    """Let jobs fail that cannot be submitted, as on a full disk; Slurm's executor would wait for them without end."""
+    submit = executor.run_job
+
+    def run_job(job):
+        try:
+            submit(job)
+        except Exception as error:
+            executor.report_job_error(
+                SubmittedJobInfo(job), f"not submitted: {error}. "
+            )
+
+    executor.run_job = run_job
 
 
 def adopt():
     """Tell Snakemake of what jobs made when their run was dead; it knows not of which settings, but their records do."""
     stale = []
     for job in workflow.dag.jobs:
-        record = job.output.get("record")
-        if record and not (
+        untold = not (
             workflow.dag.needrun(job) or workflow.persistence.has_metadata(job)
-        ):
-            if status.changes(read_json(record, Record), CONFIG):
-                stale += job.output
-            else:
+        )
+        if job.output.get("record") and untold:
+            if is_current(job.output.record):
                 workflow.async_run(workflow.persistence.finished(job))
+            else:
+                stale += job.output
     for path in stale:
         Path(path).unlink(missing_ok=True)
     if stale:
         msg = f"{stale[0]} and whatever else jobs of a killed run made by other settings was removed; start again"
         raise HepgenError(msg)
+
+
+def is_current(record):
+    """Whether a job left a record of the present settings and code."""
+    from hepgen.record import Record
+    from hepgen.status import changes
+
+    try:
+        return not changes(read_json(record, Record), CONFIG)
+    except HepgenError:
+        return False
 
 
 def make_folders():
