@@ -87,7 +87,7 @@ def test_mistakes_of_other_sources(entry, message):
 
 @pytest.mark.parametrize("output", ["", "a{b}", "a\nb"])
 def test_an_output_that_can_be_no_folder_of_a_workflow(output):
-    with pytest.raises(HepgenError, match="output: string should match pattern"):
+    with pytest.raises(HepgenError, match="output: a folder's name holds no braces"):
         parse({"output": output, "samples": {}})
 
 

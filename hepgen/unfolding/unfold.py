@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 import h5py
 import numpy as np
 
-from hepgen.checkpoints import resumable
 from hepgen.config import Config, Unfolding, UnfoldingMethod
 from hepgen.plan import provenance
 from hepgen.provenance import seed_for
@@ -63,11 +62,13 @@ def unfold(
     warn_uncovered(spectra, varied)
     warn_empty(spectra, varied.simulation)
     made_from = provenance(config, "unfolding_unfold", method)
-    files = chain.from_iterable(tables.values())
-    with (
-        resumable(output, made_from, variation, seed, inputs=files),
-        create_h5(output, UNFOLDED, made_from) as file,
-    ):
+    keeping = nullcontext()
+    if settings.type != "ibu":
+        # Here, because binned unfolding needs no torch.
+        from hepgen.checkpoints import resumable
+
+        keeping = resumable(output, made_from, variation, seed, inputs=chain.from_iterable(tables.values()))
+    with keeping, create_h5(output, UNFOLDED, made_from) as file:
         file.attrs.update(method=method, variation=variation, seed=seed, type=settings.type)
         if target is not None:
             file.create_dataset("target", data=target.astype(np.float32), track_times=False)

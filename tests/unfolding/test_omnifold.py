@@ -147,6 +147,9 @@ def test_copies_of_an_event_are_held_out_together(monkeypatch):
         def fit(self, x, y, w, *, validation, seed):
             sides.extend(set(part[:, 0].tolist()) for part in (x, validation[0]))
 
+        def state_dict(self):
+            return {}
+
         def predict(self, x):
             return torch.zeros(len(x), dtype=torch.float64)
 

@@ -3,7 +3,7 @@ rule generation_train:
     input:
         tables(*generation_samples()),
     output:
-        f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
+        model=f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
         record=f"{OUT}/provenance/generation_train/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/generation_train/{{model}}/{{seed}}.log",
@@ -25,7 +25,7 @@ rule generation_train:
     shell:
         "hepgen --record {output.record:q} generation train {params.config:q}"
         " {wildcards.model:q} {wildcards.seed:q} {input:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output.model:q} > {log:q} 2>&1"
 
 
 # Draw events from a trained generator; held-out truth tells how likely it finds them.
@@ -34,7 +34,7 @@ rule generation_sample:
         model=f"{OUT}/generation/models/{{model}}/{{seed}}.safetensors",
         tables=tables(*generation_samples()),
     output:
-        f"{OUT}/generation/events/{{model}}/{{seed}}.h5",
+        events=f"{OUT}/generation/events/{{model}}/{{seed}}.h5",
         record=f"{OUT}/provenance/generation_sample/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/generation_sample/{{model}}/{{seed}}.log",
@@ -53,7 +53,7 @@ rule generation_sample:
         code=code("generation_sample", "model"),
     shell:
         "hepgen --record {output.record:q} generation sample {params.config:q}"
-        " {input.model:q} {input.tables:q} --output {output[0]:q} > {log:q} 2>&1"
+        " {input.model:q} {input.tables:q} --output {output.events:q} > {log:q} 2>&1"
 
 
 # Hold the generated events against truth that no model has seen.

@@ -1,7 +1,7 @@
 # Adapt one method to the matrix element with one seed, then draw weighted events; no sample is read.
 rule integration_sample:
     output:
-        f"{OUT}/integration/events/{{model}}/{{seed}}.h5",
+        events=f"{OUT}/integration/events/{{model}}/{{seed}}.h5",
         record=f"{OUT}/provenance/integration_sample/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/integration_sample/{{model}}/{{seed}}.log",
@@ -22,7 +22,7 @@ rule integration_sample:
     shell:
         "hepgen --record {output.record:q} integration sample {params.config:q}"
         " {wildcards.model:q} {wildcards.seed:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output.events:q} > {log:q} 2>&1"
 
 
 # Hold all methods' integrals against quadrature and their events against each other.

@@ -16,7 +16,7 @@ rule ingest:
     input:
         source_files,
     output:
-        f"{OUT}/events/{{sample}}/{{chunk}}.h5",
+        chunk=f"{OUT}/events/{{sample}}/{{chunk}}.h5",
         record=f"{OUT}/provenance/ingest/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/ingest/{{sample}}/{{chunk}}.log",
@@ -39,13 +39,13 @@ rule ingest:
     shell:
         "hepgen --record {output.record:q} ingest {params.config:q}"
         " {wildcards.sample:q} {wildcards.chunk:q}"
-        " --output {output[0]:q} {params.size:q} > {log:q} 2>&1"
+        " --output {output.chunk:q} {params.size:q} > {log:q} 2>&1"
 
 
 # Tables of observables need no clustering: they enter the workflow here.
 use rule ingest as table with:
     output:
-        f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+        chunk=f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
         record=f"{OUT}/provenance/table/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/table/{{sample}}/{{chunk}}.log",
@@ -60,7 +60,7 @@ rule observe:
     input:
         f"{OUT}/events/{{sample}}/{{chunk}}.h5",
     output:
-        f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
+        observables=f"{OUT}/observables/{{sample}}/{{chunk}}.h5",
         record=f"{OUT}/provenance/observe/{{sample}}/{{chunk}}.json",
     log:
         f"{OUT}/logs/observe/{{sample}}/{{chunk}}.log",
@@ -78,4 +78,4 @@ rule observe:
         code=code("observe", "sample"),
     shell:
         "hepgen --record {output.record:q} observe {params.config:q} {wildcards.sample:q} {input:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output.observables:q} > {log:q} 2>&1"

@@ -3,7 +3,7 @@ rule tagging_train:
     input:
         tables(*training_samples()),
     output:
-        f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
+        model=f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
         record=f"{OUT}/provenance/tagging_train/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/tagging_train/{{model}}/{{seed}}.log",
@@ -13,7 +13,7 @@ rule tagging_train:
         model=any_of(names_in("tagging", "entries")),
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(6000),
         runtime=growing(120),
         gpu=0,
         slurm_extra=WARNED,
@@ -24,7 +24,7 @@ rule tagging_train:
     shell:
         "hepgen --record {output.record:q} tagging train {params.config:q}"
         " {wildcards.model:q} {wildcards.seed:q} {input:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output.model:q} > {log:q} 2>&1"
 
 
 # Score the held-out events with a trained tagger.
@@ -33,7 +33,7 @@ rule tagging_score:
         model=f"{OUT}/tagging/models/{{model}}/{{seed}}.safetensors",
         tables=tables(*test_samples()),
     output:
-        f"{OUT}/tagging/scores/{{model}}/{{seed}}.h5",
+        scores=f"{OUT}/tagging/scores/{{model}}/{{seed}}.h5",
         record=f"{OUT}/provenance/tagging_score/{{model}}/{{seed}}.json",
     log:
         f"{OUT}/logs/tagging_score/{{model}}/{{seed}}.log",
@@ -43,7 +43,7 @@ rule tagging_score:
         model=any_of(names_in("tagging", "entries")),
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(6000),
         runtime=growing(60),
         gpu=0,
     params:
@@ -53,7 +53,7 @@ rule tagging_score:
     shell:
         "hepgen --record {output.record:q} tagging score {params.config:q}"
         " {input.model:q} {input.tables:q}"
-        " --output {output[0]:q} > {log:q} 2>&1"
+        " --output {output.scores:q} > {log:q} 2>&1"
 
 
 # Compare all taggers and cuts over all seeds: figures of merit and the numbers behind the figures.
@@ -72,7 +72,7 @@ rule tagging_evaluate:
         f"{OUT}/benchmarks/tagging_evaluate.tsv"
     threads: 1
     resources:
-        mem_mb=growing(4000),
+        mem_mb=growing(6000),
         runtime=growing(60),
     params:
         config=FROZEN,

@@ -3,7 +3,7 @@ rule unfolding_unfold:
     input:
         unfolding_tables,
     output:
-        f"{OUT}/unfolding/results/{{model}}/{{variation}}/{{seed}}.h5",
+        result=f"{OUT}/unfolding/results/{{model}}/{{variation}}/{{seed}}.h5",
         record=f"{OUT}/provenance/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.json",
     log:
         f"{OUT}/logs/unfolding_unfold/{{model}}/{{variation}}/{{seed}}.log",
@@ -25,7 +25,7 @@ rule unfolding_unfold:
     shell:
         "hepgen --record {output.record:q} unfolding unfold {params.config:q}"
         " {wildcards.model:q} {wildcards.variation:q} {wildcards.seed:q}"
-        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
+        " {input:q} --output {output.result:q} > {log:q} 2>&1"
 
 
 # Bin all that one method unfolded: the measurement, its replicas, the tests and toys.
@@ -34,7 +34,7 @@ rule unfolding_combine:
         tables=combined_tables,
         results=unfoldings,
     output:
-        f"{OUT}/unfolding/measured/{{model}}.h5",
+        measured=f"{OUT}/unfolding/measured/{{model}}.h5",
         record=f"{OUT}/provenance/unfolding_combine/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_combine/{{model}}.log",
@@ -52,7 +52,7 @@ rule unfolding_combine:
         code=code("unfolding_combine"),
     shell:
         "hepgen --record {output.record:q} unfolding combine {params.config:q} {wildcards.model:q}"
-        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
+        " {input:q} --output {output.measured:q} > {log:q} 2>&1"
 
 
 # Test all methods: closure, stress, toys, bottom line and leakage; no truth of the data is read.
@@ -122,7 +122,7 @@ rule unfolding_bundle:
         measured=f"{OUT}/unfolding/measured/{{model}}.h5",
         results=bundled,
     output:
-        f"{OUT}/unfolding/bundles/{{model}}.h5",
+        bundle=f"{OUT}/unfolding/bundles/{{model}}.h5",
         record=f"{OUT}/provenance/unfolding_bundle/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_bundle/{{model}}.log",
@@ -140,7 +140,7 @@ rule unfolding_bundle:
         code=code("unfolding_bundle", "model"),
     shell:
         "hepgen --record {output.record:q} unfolding bundle {params.config:q} {wildcards.model:q}"
-        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
+        " {input:q} --output {output.bundle:q} > {log:q} 2>&1"
 
 
 # The same for ROOT.
@@ -148,7 +148,7 @@ rule unfolding_export:
     input:
         f"{OUT}/unfolding/bundles/{{model}}.h5",
     output:
-        f"{OUT}/unfolding/bundles/{{model}}.root",
+        bundle=f"{OUT}/unfolding/bundles/{{model}}.root",
         record=f"{OUT}/provenance/unfolding_export/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_export/{{model}}.log",
@@ -163,7 +163,7 @@ rule unfolding_export:
     params:
         code=code("export"),
     shell:
-        "hepgen --record {output.record:q} export {input:q} --output {output[0]:q} > {log:q} 2>&1"
+        "hepgen --record {output.record:q} export {input:q} --output {output.bundle:q} > {log:q} 2>&1"
 
 
 # Spectra with covariances, as a submission to HEPData.
@@ -171,7 +171,7 @@ rule unfolding_hepdata:
     input:
         f"{OUT}/unfolding/measured/{{model}}.h5",
     output:
-        f"{OUT}/unfolding/hepdata/{{model}}.tar.gz",
+        submission=f"{OUT}/unfolding/hepdata/{{model}}.tar.gz",
         record=f"{OUT}/provenance/unfolding_hepdata/{{model}}.json",
     log:
         f"{OUT}/logs/unfolding_hepdata/{{model}}.log",
@@ -189,4 +189,4 @@ rule unfolding_hepdata:
         code=code("unfolding_hepdata", "model"),
     shell:
         "hepgen --record {output.record:q} unfolding hepdata {params.config:q} {wildcards.model:q}"
-        " {input:q} --output {output[0]:q} > {log:q} 2>&1"
+        " {input:q} --output {output.submission:q} > {log:q} 2>&1"
