@@ -51,13 +51,16 @@ localrules:
 
 # The configuration that the jobs read is frozen, so that a logged command can be run again by hand.
 onstart:
-    take_over()
-    make_folders()
+    HEAD.start()
     freeze_config()
 
 
 onsuccess:
-    runs.end(LOCK)
+    HEAD.end()
+
+
+onerror:
+    HEAD.end()
 
 
 rule all:

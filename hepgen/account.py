@@ -2,11 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from hepgen.lineage import NOTES, History, kind, other_versions, span
+from hepgen.errors import HepgenError
+from hepgen.lineage import NOTES, Archive, kind, other_versions, span
 from hepgen.record import Record, wall_seconds
 from hepgen.summary import write_table
 
@@ -29,7 +31,7 @@ class Cost:
         threads: The cores that it was given.
         cpu_seconds: Processor time of all its threads.
         memory_mb: The most memory that it had at a time.
-        benchmarked: Whether it has a benchmark.
+        benchmarked: Whether it has a benchmark that can be read.
     """
 
     seconds: float
@@ -45,9 +47,11 @@ class Cost:
         The record knows memory and processor time better: a benchmark looks at a job now and then, and under Slurm
         sees only the command that started it.
         """
-        # A job that was done again, but whose head died before it could write, has the benchmark of the time before.
-        found = benchmark.exists() and benchmark.stat().st_mtime >= record.started.timestamp()
-        seconds = wall_seconds(benchmark) if found else record.seconds
+        # A head that dies before it writes a benchmark leaves that of the time before; while it does, half of one.
+        seconds, found = record.seconds, False
+        if benchmark.exists() and benchmark.stat().st_mtime >= record.started.timestamp():
+            with suppress(HepgenError):
+                seconds, found = wall_seconds(benchmark), True
         return cls(seconds, record.threads, record.cpu_seconds, record.memory_mb, found)
 
 
@@ -62,19 +66,19 @@ def write_tables(records: Sequence[Path], output: Path, asked: Iterable[str]) ->
     Raises:
         HepgenError: if a record is damaged or lies elsewhere.
     """
-    history = History(output, records)
+    archive = Archive(output, records)
     memory = dict(text.split("=", 1) for text in asked)
-    write_table(output / "tables/cost.html", "cost", COSTS, _cost_rows(costs(history), memory), words=1)
-    write_table(output / "tables/provenance.html", "provenance", ORIGINS, _origin_rows(history), words=len(ORIGINS))
-    if rows := list(_input_rows(history)):
+    write_table(output / "tables/cost.html", "cost", COSTS, _cost_rows(costs(archive), memory), words=1)
+    write_table(output / "tables/provenance.html", "provenance", ORIGINS, _origin_rows(archive), words=len(ORIGINS))
+    if rows := list(_input_rows(archive)):
         write_table(output / "tables/inputs.html", "inputs", INPUTS, rows, words=len(INPUTS))
 
 
-def costs(history: History) -> dict[str, list[Cost]]:
+def costs(archive: Archive) -> dict[str, list[Cost]]:
     """What each job took, by rule."""
     found: dict[str, list[Cost]] = defaultdict(list)
-    for job, record in history.records.items():
-        benchmark = history.folder / "benchmarks" / f"{job}.tsv"
+    for job, record in archive.records.items():
+        benchmark = archive.folder / "benchmarks" / f"{job}.tsv"
         found[kind(job)[0]].append(Cost.of(record, benchmark))
     return dict(found)
 
@@ -101,10 +105,10 @@ def _core_hours(jobs: Iterable[Cost]) -> float:
     return sum(job.seconds * job.threads for job in jobs) / 3600
 
 
-def _origin_rows(history: History) -> Iterable[tuple[str, ...]]:
+def _origin_rows(archive: Archive) -> Iterable[tuple[str, ...]]:
     """One row for each rule and sample, model or method."""
     groups: dict[tuple[str, str], dict[str, Record]] = defaultdict(dict)
-    for job, record in history.records.items():
+    for job, record in archive.records.items():
         groups[kind(job)][job] = record
     for (rule, name), jobs in groups.items():
         records = list(jobs.values())
@@ -121,12 +125,12 @@ def _origin_rows(history: History) -> Iterable[tuple[str, ...]]:
         )  # fmt: skip
 
 
-def _input_rows(history: History) -> Iterable[tuple[str, ...]]:
+def _input_rows(archive: Archive) -> Iterable[tuple[str, ...]]:
     """One row for each file, or part of one, that was read and that no job made."""
     readers: dict[tuple[str, ...], dict[str, None]] = {}
-    for job, record in history.records.items():
-        for place, file in history.places(job, record.inputs):
-            if place not in history.makers and not place.startswith(NOTES):
+    for job, record in archive.records.items():
+        for place, file in archive.places(job, record.inputs):
+            if place not in archive.makers and not place.startswith(NOTES):
                 size = "of another host" if file.bytes is None else f"{file.bytes:,}"
                 part = f"{file.part[0]:,} – {file.part[1]:,}" if file.part else "all"
                 readers.setdefault((place, size, part, file.sha256 or "not looked at"), {})[job] = None

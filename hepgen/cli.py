@@ -57,35 +57,34 @@ def begin(
     RECORD.set(record)
 
 
-def _recorded(stage: str, named: str = "") -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command leave a record of its job where ``--record`` asks for one.
+def _recorded(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command, called as its stage is in `hepgen.plan`, leave a record of its job where one is asked for."""
 
-    Args:
-        stage: What the command is to `hepgen.plan`.
-        named: Its parameter that is a sample, model or method, or the file of a trained one.
-    """
+    @wraps(command)
+    def run(**given: Any) -> None:
+        path = RECORD.get()
+        if path is None:
+            command(**given)
+            return
+        from hepgen.record import recording_command
 
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @wraps(command)
-        def run(**given: Any) -> None:
-            if not (path := RECORD.get()):
-                command(**given)
-                return
-            from hepgen.record import inputs_of, recording
+        with recording_command(path, command.__name__, given):
+            command(**given)
 
-            config = load(given["config"]) if isinstance(given.get("config"), Path) else None
-            name, seed = given.get(named, ""), given.get("seed")
-            if isinstance(name, Path):
-                from hepgen.models.files import load_model
+    return run
 
-                about = load_model(name)[1]
-                name, seed = about["name"], about["seed"]
-            with recording(path, config, stage, name, seed=seed, inputs=inputs_of(config, stage, given)):
-                command(**given)
 
-        return run
+def _unrecorded(command: Callable[..., None]) -> Callable[..., None]:
+    """Make a command refuse to leave a record."""
 
-    return decorate
+    @wraps(command)
+    def run(**given: Any) -> None:
+        if path := RECORD.get():
+            msg = f"--record {path}: this command leaves no record, only those of a run do; leave the option out"
+            raise HepgenError(msg)
+        command(**given)
+
+    return run
 
 
 @app.command(rich_help_panel="Before a run")
@@ -147,7 +146,7 @@ def fetch(
 
 
 @app.command(rich_help_panel="Stages of a run")
-@_recorded("ingest", "name")
+@_recorded
 def ingest(
     config: ConfigFile,
     name: Sample,
@@ -164,7 +163,7 @@ def ingest(
 
 
 @app.command(rich_help_panel="Stages of a run")
-@_recorded("observe", "name")
+@_recorded
 def observe(
     config: ConfigFile,
     name: Sample,
@@ -183,7 +182,7 @@ def observe(
 
 
 @tagging.command("train")
-@_recorded("tagging_train", "model")
+@_recorded
 def tagging_train(
     config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -194,7 +193,7 @@ def tagging_train(
 
 
 @tagging.command("score")
-@_recorded("tagging_score", "model")
+@_recorded
 def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto") -> None:
     """Score the held-out events with a trained tagger."""
     from hepgen.tagging.score import score
@@ -203,7 +202,7 @@ def tagging_score(config: ConfigFile, model: ModelFile, files: Files, output: Ou
 
 
 @tagging.command("evaluate")
-@_recorded("tagging_evaluate")
+@_recorded
 def tagging_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare all taggers and cuts over all seeds, from tables and scores."""
     from hepgen.tagging.evaluate import evaluate
@@ -220,7 +219,7 @@ def tagging_split(config: ConfigFile, files: Files, output: Output) -> None:
 
 
 @generation.command("train")
-@_recorded("generation_train", "model")
+@_recorded
 def generation_train(
     config: ConfigFile, model: Model, seed: Seed, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -232,7 +231,7 @@ def generation_train(
 
 
 @generation.command("sample")
-@_recorded("generation_sample", "model")
+@_recorded
 def generation_sample(
     config: ConfigFile, model: ModelFile, files: Files, output: Output, device: Device = "auto"
 ) -> None:
@@ -243,7 +242,7 @@ def generation_sample(
 
 
 @generation.command("evaluate")
-@_recorded("generation_evaluate")
+@_recorded
 def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Hold all generated events against truth never seen, from tables, events and the simulation's timings."""
     from hepgen.generation.evaluate import evaluate
@@ -254,7 +253,7 @@ def generation_evaluate(config: ConfigFile, files: Files, output: Folder) -> Non
 
 
 @unfolding.command("unfold")
-@_recorded("unfolding_unfold", "method")
+@_recorded
 def unfolding_unfold(
     config: ConfigFile,
     method: Model,
@@ -297,7 +296,7 @@ def unfolding_posterior(
 
 
 @unfolding.command("combine")
-@_recorded("unfolding_combine", "method")
+@_recorded
 def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Bin all unfoldings of one method, from tables and results."""
     from hepgen.unfolding.results import combine
@@ -306,7 +305,7 @@ def unfolding_combine(config: ConfigFile, method: Model, files: Files, output: O
 
 
 @unfolding.command("evaluate")
-@_recorded("unfolding_evaluate")
+@_recorded
 def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare all methods with the truth, the prior and no unfolding, from tables and results."""
     from hepgen.unfolding.evaluate import evaluate
@@ -316,7 +315,7 @@ def unfolding_evaluate(config: ConfigFile, files: Files, output: Folder) -> None
 
 
 @unfolding.command("verdict")
-@_recorded("unfolding_verdict")
+@_recorded
 def unfolding_verdict(config: ConfigFile, files: Files, output: Folder) -> None:
     """Test all methods, from measured spectra and results: pass, fail or not applicable."""
     from hepgen.unfolding.verdict import verdict
@@ -326,7 +325,7 @@ def unfolding_verdict(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @unfolding.command("bundle")
-@_recorded("unfolding_bundle", "method")
+@_recorded
 def unfolding_bundle(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Write the simulated events with one method's weights, from tables, measured spectra and results."""
     from hepgen.unfolding.bundle import write_bundle
@@ -355,7 +354,7 @@ def unfolding_histogram(
 
 
 @unfolding.command("hepdata")
-@_recorded("unfolding_hepdata", "method")
+@_recorded
 def unfolding_hepdata(config: ConfigFile, method: Model, files: Files, output: Output) -> None:
     """Write one method's spectra with their covariances as a submission to HEPData, from measured spectra."""
     from hepgen.unfolding.hepdata import write_submission
@@ -365,7 +364,7 @@ def unfolding_hepdata(config: ConfigFile, method: Model, files: Files, output: O
 
 
 @integration.command("sample")
-@_recorded("integration_sample", "method")
+@_recorded
 def integration_sample(config: ConfigFile, method: Model, seed: Seed, output: Output, device: Device = "auto") -> None:
     """Adapt one method with one seed and draw weighted events of the matrix element."""
     from hepgen.integration.sample import sample as draw
@@ -374,7 +373,7 @@ def integration_sample(config: ConfigFile, method: Model, seed: Seed, output: Ou
 
 
 @integration.command("evaluate")
-@_recorded("integration_evaluate")
+@_recorded
 def integration_evaluate(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare the integrals and the events of all methods, and the integral with quadrature."""
     from hepgen.integration.evaluate import evaluate
@@ -389,7 +388,7 @@ app.add_typer(integration, name="integration", rich_help_panel="Stages of a run"
 
 
 @app.command(rich_help_panel="Stages of a run")
-@_recorded("overview")
+@_recorded
 def overview(config: ConfigFile, files: Files, output: Folder) -> None:
     """Compare the observables of all samples, from their tables."""
     from hepgen.overview.evaluate import evaluate
@@ -398,7 +397,7 @@ def overview(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @app.command(rich_help_panel="Stages of a run")
-@_recorded("search")
+@_recorded
 def search(config: ConfigFile, files: Files, output: Folder) -> None:
     """Hunt for bumps after cuts on the taggers' scores, from tables and scores."""
     from hepgen.search.evaluate import evaluate
@@ -407,7 +406,7 @@ def search(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @app.command(rich_help_panel="After a run")
-@_recorded("plot")
+@_recorded
 def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", help="Numbers to draw.")]) -> None:
     """Draw figures as PDF and PNG beside their numbers."""
     from hepgen.plots.draw import draw_files
@@ -416,7 +415,7 @@ def plot(files: Annotated[list[Path], typer.Argument(metavar="FIGURE.json...", h
 
 
 @app.command(rich_help_panel="After a run")
-@_recorded("export")
+@_recorded
 def export(
     files: Files,
     output: Annotated[
@@ -472,7 +471,7 @@ def sample(
 
 
 @app.command(rich_help_panel="After a run")
-@_recorded("summary")
+@_recorded
 def summary(config: ConfigFile, files: Files, output: Folder) -> None:
     """Gather the metrics of all analyses into tables and the report's front page."""
     from hepgen.summary import summarize
@@ -481,7 +480,7 @@ def summary(config: ConfigFile, files: Files, output: Folder) -> None:
 
 
 @app.command(rich_help_panel="After a run")
-@_recorded("account")
+@_recorded
 def account(
     records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="Records of a run's jobs.")],
     output: Folder,
@@ -506,7 +505,7 @@ def status(
 
     Whatever else is given goes to Snakemake, as in the run: targets, --config, --directory, --workflow-profile.
     """
-    from hepgen.status import show
+    from hepgen.status.report import show
 
     # Last, for Snakemake would take targets after it for further files.
     show([*context.args, "--configfile", str(config)], full=full, watch=watch)
@@ -524,9 +523,15 @@ def lineage(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records whole.")] = False,
 ) -> None:
     """Print how a file came about, back to the inputs, and what has changed since."""
-    from hepgen.lineage import deliver
+    from hepgen.lineage.report import deliver
 
     deliver(file, results, contents=check, as_json=as_json)
+
+
+for part in (app, tagging, generation, unfolding, integration):
+    for entry in part.registered_commands:
+        if not hasattr(entry.callback, "__wrapped__"):
+            entry.callback = _unrecorded(entry.callback)
 
 
 def _load(path: Path, analysis: str) -> Config:

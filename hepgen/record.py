@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import json
 import os
 import platform
 import resource
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean
@@ -18,18 +19,20 @@ from typing import Any
 from pydantic import BaseModel
 
 import hepgen
-from hepgen.config import Config
+from hepgen.config import Config, load
 from hepgen.errors import HepgenError
 from hepgen.inputs import Part, check_file, is_remote, parts_of
 from hepgen.plan import card, code, modules
 from hepgen.provenance import versions
 from hepgen.samples import FileSample
 from hepgen.storage import write_json, written
+from hepgen.text import few, short
 
-__all__ = ["File", "Record", "inputs_of", "recording", "wall_seconds"]
+__all__ = ["File", "Record", "changes", "inputs_of", "recording", "recording_command", "wall_seconds"]
 
 # What batch systems call a job, in its environment.
 BATCH_IDS = ("SLURM_JOB_ID", "LSB_JOBID", "PBS_JOBID", "JOB_ID")
+ABSENT = "not set"
 
 
 class File(BaseModel):
@@ -131,7 +134,15 @@ def recording(
         inputs: What is read.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    found = [File.at(part.path, part) for part in inputs]
+    # All this is as the job finds it; a file or a module may be edited while it runs.
+    before = {
+        "card": card(config, stage, name),
+        "code": code(config, stage, name),
+        "modules": modules(config, stage, name),
+        "commit": _commit(),
+        "versions": versions(),
+        "inputs": [File.at(part.path, part) for part in inputs],
+    }
     with written() as made:
         yield
     record = Record(
@@ -139,14 +150,9 @@ def recording(
         stage=stage,
         name=name,
         seed=seed,
-        card=card(config, stage, name),
-        code=code(config, stage, name),
-        modules=modules(config, stage, name),
-        commit=_commit(),
-        versions=versions(),
+        **before,
         command=["hepgen", *sys.argv[1:]],
         folder=str(Path.cwd()),
-        inputs=found,
         outputs=[File.at(file) for file in dict.fromkeys(made) if file.exists()],
         host=platform.node(),
         device=_device(),
@@ -157,6 +163,22 @@ def recording(
         **_spent(),
     )
     write_json(path, record.model_dump(mode="json"))
+
+
+def recording_command(path: Path, stage: str, given: dict[str, Any]) -> AbstractContextManager[None]:
+    """`recording` of a command of hepgen, by the arguments that it was given.
+
+    Raises:
+        HepgenError: if its configuration or its trained model cannot be read.
+    """
+    config = load(given["config"]) if isinstance(given.get("config"), Path) else None
+    name, seed = next((given[key] for key in ("name", "model", "method") if key in given), ""), given.get("seed")
+    if isinstance(name, Path):
+        from hepgen.models.files import read_card
+
+        about = read_card(name)
+        name, seed = about["name"], about["seed"]
+    return recording(path, config, stage, name, seed=seed, inputs=inputs_of(config, stage, given))
 
 
 def inputs_of(config: Config | None, stage: str, given: dict[str, Any]) -> list[Part]:
@@ -172,6 +194,14 @@ def inputs_of(config: Config | None, stage: str, given: dict[str, Any]) -> list[
     return [Part.whole(str(file)) for file in files]
 
 
+def changes(record: Record, config: Config) -> list[str]:
+    """What is other than when a job left its record: settings, and modules of the code."""
+    settings = _differences(record.card, card(config, record.stage, record.name))
+    code = modules(config, record.stage, record.name)
+    edited = sorted(name for name in code if record.modules.get(name) != code[name])
+    return [*settings, *([f"code of {few(edited)}"] if edited else [])]
+
+
 def wall_seconds(benchmark: Path) -> float:
     """Wall time of a job by the benchmark that Snakemake wrote, the mean over its repeats.
 
@@ -184,6 +214,22 @@ def wall_seconds(benchmark: Path) -> float:
     except (OSError, KeyError, ValueError) as error:
         msg = f"{benchmark}: not a readable Snakemake benchmark ({error!r}); it should have a column 's' of seconds"
         raise HepgenError(msg) from error
+
+
+def _differences(before: Any, now: Any, where: str = "") -> list[str]:
+    """What differs between two JSON-like values, one line for each key."""
+    if before == now:
+        return []
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return [f"{where}: {_said(before)} → {_said(now)}"]
+    keys = sorted(before.keys() | now.keys())
+    inner = ((f"{where}.{key}".lstrip("."), before.get(key, ABSENT), now.get(key, ABSENT)) for key in keys)
+    return [line for key, *values in inner for line in _differences(*values, key)]
+
+
+def _said(value: Any) -> str:
+    """A setting in a few words."""
+    return short(value if isinstance(value, str) else json.dumps(value))
 
 
 def _sha256(path: str | Path, start: int, stop: int) -> str:

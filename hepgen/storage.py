@@ -71,6 +71,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
             yield temporary
             # Some libraries replace it by a file for its owner alone, whatever the user's umask.
             temporary.chmod(mode)
+            # Else a power cut could leave the new name without the contents.
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
             temporary.replace(path)
             if (files := _WRITTEN.get()) is not None:
                 files.append(path)

@@ -1,8 +1,27 @@
 """Text from anywhere, made safe for a terminal and for the report."""
 
 import re
+from collections.abc import Sequence
 
-__all__ = ["printable", "restructured", "verbatim"]
+__all__ = ["few", "printable", "restructured", "short", "verbatim"]
+
+
+def few(names: Sequence[str], most: int = 3) -> str:
+    """The first of many names, and how many more there are.
+
+    >>> few("abc"), few("abcd")
+    ('a, b, c', 'a, b, c and 1 more')
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def short(text: str, most: int = 60) -> str:
+    """A text of at most so many letters.
+
+    >>> short("abcdef", 4)
+    'abc…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def printable(text: str) -> str:

@@ -2,34 +2,24 @@
 
 import os
 import re
-from datetime import UTC, datetime
 
 import pytest
 
 from hepgen.account import costs, write_tables
 from hepgen.errors import HepgenError
-from hepgen.lineage import History
-from hepgen.record import File, Record
-from hepgen.storage import write_json
+from hepgen.lineage import Archive
+from hepgen.record import File
 
-BEGIN = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
+from .records import BEGIN, write_record
 
 
-def write_job(results, job, *, wall=None, inputs=(), **further):
-    """The record of a job of 100 s on 2 threads, 150 s of processor time, and its benchmark where there is one."""
-    path = results / f"provenance/{job}.json"
-    known = {
-        "path": str(path), "stage": "", "name": job.split("/")[1] if "/" in job else "", "seed": None, "card": {},
-        "code": "c0de", "modules": {}, "commit": "", "versions": {}, "command": [], "folder": "/", "inputs": inputs,
-        "outputs": [], "host": "node1", "device": "", "threads": 2, "batch_id": "", "started": BEGIN,
-        "seconds": 100.0, "cpu_seconds": 150.0, "memory_mb": 300.0,
-    }  # fmt: skip
-    write_json(path, Record(**known | further).model_dump(mode="json"))
+def write_job(results, job, *, wall=None, **further):
+    """The record of a job, and its benchmark where there is one."""
     if wall is not None:
         benchmark = results / f"benchmarks/{job}.tsv"
         benchmark.parent.mkdir(parents=True, exist_ok=True)
         benchmark.write_text(f"s\tmax_rss\tcpu_time\n{wall}\tNA\t1\n")
-    return path
+    return write_record(results, job, **further)
 
 
 def rows(path):
@@ -43,8 +33,12 @@ def test_wall_time_is_the_benchmarks_where_it_is_of_this_run(tmp_path):
     write_job(tmp_path, "ingest/mine/2", wall=500)
     # Written before the job began, so of an earlier time that it was done.
     os.utime(tmp_path / "benchmarks/ingest/mine/2.tsv", (BEGIN.timestamp() - 10,) * 2)
-    found = costs(History(tmp_path))["ingest"]
-    assert [(cost.seconds, cost.benchmarked) for cost in found] == [(110, True), (100, False), (100, False)]
+    # The head was killed while it wrote them.
+    for chunk, content in ((3, ""), (4, "s\th:m:s\n")):
+        write_job(tmp_path, f"ingest/mine/{chunk}", wall=1)
+        (tmp_path / f"benchmarks/ingest/mine/{chunk}.tsv").write_text(content)
+    found = costs(Archive(tmp_path))["ingest"]
+    assert [(cost.seconds, cost.benchmarked) for cost in found] == [(110, True), *[(100, False)] * 4]
     assert {(cost.threads, cost.cpu_seconds, cost.memory_mb) for cost in found} == {(2, 150, 300)}
 
 

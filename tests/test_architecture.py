@@ -15,7 +15,7 @@ FLOORS = [
     {"config", "events", "table", "inputs"},
     {"plan", "preprocessing"},
     {"jets", "images", "simulation", "checkpoints", "record"},
-    {"ready_jets", "constituents"},
+    {"ready_jets", "constituents", "head"},
     {"training", "metrics", "plots"},
     {"tagging", "generation", "overview", "inspection", "integration"},
     {"search"},

@@ -63,7 +63,7 @@ def test_nothing_is_used_that_cannot_be_read(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("change", [{"seed": 2}, {"code": "b"}, {"data": b"2"}])
-def test_other_settings_code_or_data_make_another_card(tmp_path, monkeypatch, change):
+def test_other_settings_code_or_data_make_another_card(tmp_path, change):
     def begun(seed=1, code="a", data=b"1"):
         (tmp_path / "data").write_bytes(data)
         with resumable(tmp_path / "product", code, seed, inputs=[tmp_path / "data"]) as checkpoint:

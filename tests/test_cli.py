@@ -65,6 +65,12 @@ def test_check_says_what_would_run(config):
     assert "tagging: pca" in result.stdout
 
 
+@pytest.mark.parametrize("command", [["check"], ["tagging", "split", "-o", "split.h5"]])
+def test_a_command_without_a_record_says_so(config, tmp_path, command):
+    said = failed(hepgen("--record", "a.json", *command, config, *([config] if "-o" in command else []), cwd=tmp_path))
+    assert "--record a.json: this command leaves no record" in said
+
+
 def test_schema_is_json():
     assert json.loads(hepgen("schema").stdout) == json_schema()
 

@@ -3,37 +3,29 @@
 import json
 import shutil
 import time
-from datetime import UTC, datetime
 
 import h5py
 import pytest
 
 from hepgen.errors import HepgenError
-from hepgen.lineage import deliver
+from hepgen.lineage.report import deliver
 from hepgen.models.files import save_model
 from hepgen.provenance import stamp, versions
-from hepgen.record import File, Record
-from hepgen.storage import write_json
+from hepgen.record import File
+
+from . import records
 
 VERSIONS = versions()
 
 
 def write_record(results, job, inputs=(), outputs=(), **further):
-    """The record of a job as the workflow leaves it; its products are written if they are not there."""
-    rule, *wildcards = job.split("/")
+    """The record of a job; its products are written if they are not there."""
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
             path.write_text(f"{path.relative_to(results)}\n")
-    path = results / f"provenance/{job}.json"
-    known = {
-        "path": str(path), "stage": rule, "name": wildcards[0] if wildcards else "", "seed": None, "card": {"depth": 3},
-        "code": "1234567890abcdef", "modules": {}, "commit": "", "versions": VERSIONS, "command": ["hepgen"],
-        "folder": "/", "host": "node1", "device": "", "threads": 1, "batch_id": "",
-        "started": datetime(2026, 1, 2, 3, 4, tzinfo=UTC), "seconds": 100.0, "cpu_seconds": 80.0, "memory_mb": 300.0,
-    }  # fmt: skip
     files = {"inputs": [File.at(path) for path in inputs], "outputs": [File.at(path) for path in outputs]}
-    write_json(path, Record(**known | files | further).model_dump(mode="json"))
+    records.write_record(results, job, **files, **further)
 
 
 @pytest.fixture
@@ -61,7 +53,7 @@ def test_the_chain_leads_back_to_the_inputs(results, capsys):
     checksum = File.at(results.parent / "data.csv").sha256
     assert lines[0].startswith(f"{results}/tagging/metrics.json: 21 bytes, as it was made, sha256 ")
     said = [line.lstrip("│├└─ \xa0") for line in lines[1:]]
-    about = ["code 1234567890abcdef, 2026-01-02 03:04 UTC on node1, {} s", "depth=3"]
+    about = ["code c0de, 2026-01-02 03:04 UTC on node1, {} s", "depth=3"]
     assert said == [
         "tagging_evaluate: tagging/metrics.json, 21 bytes", about[0].format(100), about[1],
         "table mine chunks 0-2: 3 files, 66 bytes", about[0].format(300), about[1],
@@ -111,6 +103,10 @@ def test_copies_and_moved_results_are_known(results, tmp_path, capsys):
     shutil.copy(moved / "tagging/models/net/2.safetensors", copy)
     assert "tagging_train net seed 2: tagging/models/net/2.safetensors" in shown(capsys, copy, moved)
     assert "changed" not in shown(capsys, moved / "tagging/metrics.json", None, contents=True)
+    (moved / "tagging/models/net/2.safetensors").write_text("another")
+    text = shown(capsys, copy, moved)
+    assert "copy.bin: 33 bytes, as it was made" in text
+    assert "! tagging/models/net/2.safetensors changed after it was made" in text
 
 
 def test_other_versions_and_plugins_are_named(results, capsys):
@@ -153,7 +149,8 @@ def test_control_characters_do_not_reach_the_terminal(results, capsys):
     write_record(results, "plot", [], [results / "a.json"], card={"title": "\x1b[2J\u202e[red]x"}, host="\x07node")
     text = shown(capsys, results / "a.json", None)
     assert "\x1b" not in text
-    assert "[red]x" in text
+    assert r"title=\x1b[2J\u202e[red]x" in text
+    assert r"on \x07node" in text
 
 
 def test_a_file_without_a_record_shows_its_stamp(tmp_path, capsys):
@@ -180,6 +177,13 @@ def test_a_file_that_hepgen_did_not_make_is_one_error(results, tmp_path, name):
         deliver(path, None)
     with pytest.raises(HepgenError, match=r"no job of hepgen made this file: no record in .*provenance tells of it"):
         deliver(path, results)
+
+
+def test_a_record_of_another_version_says_what_to_do(results):
+    path = results / "provenance/tagging_train/net/1.json"
+    path.write_text(path.read_text().replace('"modules"', '"parts"'))
+    with pytest.raises(HepgenError, match=r"net/1\.json: not a readable .* modules Field required .* delete it, and"):
+        deliver(results / "tagging/metrics.json", None)
 
 
 def test_a_folder_without_records_is_one_error(results, tmp_path):

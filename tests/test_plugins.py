@@ -42,6 +42,24 @@ class Normals(nn.Module):
     def draw(self, noise, c):
         return self.mean + self.width * noise
 """
+# The fingerprints of four stages' code, then with each edit of a plug-in in turn.
+FINGERPRINTS = """
+import json, pathlib, sys
+
+from hepgen.config import load
+from hepgen.plan import code
+
+config = load("config.yaml")
+jobs = [("ingest", "toys"), ("observe", "toys"), ("tagging_train", "mine"), ("generation_train", "normals")]
+found = [[code(config, *job) for job in jobs]]
+for file, old, new in json.loads(sys.argv[1]):
+    path = pathlib.Path(file)
+    text = path.read_text()
+    path.write_text(text.replace(old, new))
+    found.append([code(config, *job) for job in jobs])
+    path.write_text(text)
+print(json.dumps(found))
+"""
 PAGE = (Path(__file__).parents[1] / "docs/extending.md").read_text()
 EXAMPLES = ("model", "observable", "source")
 # Several commands in one process, which must import only once.
@@ -122,27 +140,15 @@ def test_sources_observables_and_models_work_together(project):
 
 
 def test_what_a_plug_in_decides_is_in_the_fingerprints(project):
-    command = (
-        "from hepgen.config import load; from hepgen.plan import code; c = load('config.yaml');"
-        "print(code(c, 'ingest', 'toys'), code(c, 'observe', 'toys'), code(c, 'tagging_train', 'mine'),"
-        "code(c, 'generation_train', 'normals'))"
-    )
-
-    def codes():
-        return run(project, "-c", command).stdout.split()
-
-    before = codes()
-    for index, (file, old, new) in enumerate([
+    edits = [
         ("my_sources.py", "ones(10)", "ones(11)"),
         ("my_observables.py", "< 0.1", "< 0.2"),
         ("my_models.py", "tanh", "relu"),
         ("my_generators.py", "batch = 1000", "batch = 2000"),
-    ]):  # fmt: skip
-        path = project / file
-        text = path.read_text()
-        path.write_text(text.replace(old, new))
-        assert [old != new for old, new in zip(before, codes(), strict=True)] == [i == index for i in range(4)]
-        path.write_text(text)
+    ]
+    before, *after = json.loads(run(project, "-c", FINGERPRINTS, json.dumps(edits)).stdout)
+    differ = [[old != new for old, new in zip(before, codes, strict=True)] for codes in after]
+    assert differ == [[job == edit for job in range(4)] for edit in range(4)]
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,25 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+import yaml
 
 import hepgen
+from hepgen import plan, record
 from hepgen.config import parse
 from hepgen.errors import HepgenError
 from hepgen.inputs import Part, parts_of
-from hepgen.record import File, Record, inputs_of, recording, wall_seconds
+from hepgen.models.files import save_model
+from hepgen.record import File, Record, changes, inputs_of, recording, recording_command, wall_seconds
 from hepgen.storage import read_json, write_json
 
+CONFIG = """
+samples:
+  mine: {source: arrays, path: table.csv, columns: {mjj: a, tau21_heavy: b}, label: 0}
+tagging:
+  samples: [mine]
+  models:
+    pca: {type: pca, inputs: [mjj, tau21_heavy], settings: {components: 1}}
+"""
 SAMPLE = {"source": "arrays", "columns": {"mjj": "m", "pt_j1": "p"}, "label": 0}
 
 
@@ -47,6 +58,29 @@ def test_a_record_says_what_made_a_product_of_what_where_and_how(table, tmp_path
     assert {"python", "hepgen", "numpy", "pyarrow"} <= record.versions.keys()
     assert 0 <= record.seconds < 60
     assert record.memory_mb > 10
+
+
+def test_code_and_versions_are_those_that_the_job_began_with(tmp_path, monkeypatch):
+    """A module may be edited, and a package installed, while it runs."""
+    monkeypatch.setattr(record, "modules", lambda *_: {"hepgen.a": "as it ran"})
+    with recording(tmp_path / "record.json", None, "plot", inputs=[]):
+        for name in ("card", "code", "modules", "versions", "_commit"):
+            monkeypatch.setattr(record, name, lambda *_: 1 / 0)
+    assert read_json(tmp_path / "record.json", Record).modules == {"hepgen.a": "as it ran"}
+
+
+def test_a_trained_model_says_whose_job_it_is(tmp_path):
+    """As only its file is named in the command."""
+    config, model = tmp_path / "config.yaml", tmp_path / "model.safetensors"
+    config.write_text(CONFIG)
+    save_model(model, {}, {"name": "pca", "seed": 7})
+    given = {"config": config, "model": model, "files": [], "output": tmp_path / "scores.h5"}
+    with recording_command(tmp_path / "record.json", "tagging_score", given):
+        pass
+    found = read_json(tmp_path / "record.json", Record)
+    assert (found.stage, found.name, found.seed) == ("tagging_score", "pca", 7)
+    assert [file.path for file in found.inputs] == [str(model)]
+    assert found.card["model"]["settings"] == {"components": 1}
 
 
 def test_a_stage_that_fails_leaves_no_record(tmp_path):
@@ -122,3 +156,21 @@ def test_wall_time_is_the_mean_over_a_benchmarks_repeats(tmp_path):
     (tmp_path / "a.tsv").write_text("s\n")
     with pytest.raises(HepgenError, match=r"a\.tsv: not a readable Snakemake benchmark"):
         wall_seconds(tmp_path / "a.tsv")
+
+
+def test_a_change_is_named_by_its_setting_and_module():
+    def config(settings):
+        content = yaml.safe_load(CONFIG)
+        content["tagging"]["models"]["pca"]["settings"] = settings
+        return parse(content)
+
+    before, stage = config({"components": 1}), ("tagging_train", "pca")
+    code = plan.modules(before, *stage)
+    record = Record.model_construct(stage=stage[0], name=stage[1], card=plan.card(before, *stage), modules=code)
+    assert changes(record, before) == []
+    assert changes(record, config({"components": 2})) == ["model.settings.components: 1 → 2"]
+    record.modules = code | {"hepgen.models.linear": "another"}
+    assert changes(record, config({})) == [
+        "model.settings.components: 1 → not set",
+        "code of hepgen.models.linear",
+    ]

@@ -1,5 +1,6 @@
 """One run at a time, no job without its run, and nothing left of jobs that were killed."""
 
+import fcntl
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ from hepgen.errors import HepgenError
 BEGIN = """
 import sys, time
 from hepgen import runs
-runs.begin(sys.argv[1], sys.argv[2])
+runs.note(runs.begin(sys.argv[1]), sys.argv[2])
 print("begun", flush=True)
 time.sleep(100)
 """
@@ -57,7 +58,8 @@ def slurm(tmp_path_factory, monkeypatch):
 
 
 def test_jobs_of_a_killed_run_end_before_the_next_begins(killed, slurm, capsys):
-    lock = runs.begin(killed, "4712")
+    lock = runs.begin(killed)
+    runs.note(lock, "4712")
     asked = "squeue --noheader --format=%i --name 4711"
     assert slurm.read_text().splitlines() == ["scancel --name 4711", asked, asked]
     assert "waiting for the end of jobs of the run before: 12" in capsys.readouterr().err
@@ -72,7 +74,8 @@ def test_run_is_refused_where_jobs_of_a_killed_one_cannot_be_cancelled(killed, m
 
 
 def test_run_that_ended_leaves_nothing_to_cancel(tmp_path, monkeypatch):
-    lock = runs.begin(tmp_path, "4711")
+    lock = runs.begin(tmp_path)
+    runs.note(lock, "4711")
     runs.end(lock)
     os.close(lock)
     monkeypatch.setenv("PATH", "")
@@ -86,6 +89,21 @@ def test_only_a_run_that_lives_is_at_work(killed, tmp_path_factory):
     assert runs.at_work(folder).pid == os.getpid()
     os.close(lock)
     assert runs.at_work(folder) is None
+
+
+def test_run_that_merely_looks_does_not_stop_one_that_starts(tmp_path, monkeypatch):
+    os.close(runs.begin(tmp_path))
+    looking = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(runs.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+    os.close(runs.begin(tmp_path))
+    os.close(looking)
+
+
+def test_lock_of_somebody_else_is_one_line(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(HepgenError, match=r"cannot read .*\.lock: Is a directory"):
+        runs.at_work(tmp_path)
 
 
 def test_lock_that_is_a_link_is_not_followed(tmp_path):

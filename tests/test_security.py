@@ -36,7 +36,8 @@ from hepgen.storage import atomic, create_h5, describe_h5, refuse_links, write_j
 from hepgen.summary import _heading, _list_table, write_table
 from hepgen.text import printable, verbatim
 
-ROOT = Path(__file__).parents[1]
+from .project import ROOT, environment
+
 RUN = "touch pwned"
 JS = "window.pwned=1"
 CONTEXTS = ("", "'", '"', "\\", 'a\' "b" ')
@@ -268,11 +269,10 @@ for given; do printf '%s\\n' "$given"; done > "$ARGUMENTS"
 
 def snakemake(work, *arguments):
     """Run hepgen's workflow in a folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", work, *arguments]
     return subprocess.run(
         [*command, "--workflow-profile", "none", "--cores", "2", "--configfile", work / "c.yaml"], cwd=work,
-        env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False,
+        env=environment(ROOT), capture_output=True, text=True, check=False,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from hepgen.config import Constituents, Images, Tagger
 from hepgen.errors import HepgenError
 from hepgen.export.graphs import EventGenerator, JetTagger, ObservableTagger
 from hepgen.generation.generators import load_generator
-from hepgen.models.files import load_model
+from hepgen.models.files import load_model, read_card
 from hepgen.observables import describe
 from hepgen.storage import atomic, refuse_inputs
 from hepgen.tagging.dataset import LEADING
@@ -57,7 +57,7 @@ def export_model(paths: Sequence[str | Path], output: str | Path) -> str:
         raise HepgenError(msg)
     path = Path(paths[0])
     refuse_inputs(output, [path])
-    _, card = load_model(path)
+    card = read_card(path)
     if not card.keys() & {"inputs", "block"}:
         msg = f"{path}: is a trained {card.get('type', 'model')}, neither a tagger nor a generator of this version"
         raise HepgenError(f"{msg}; only these are exported as ONNX")

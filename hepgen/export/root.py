@@ -1,9 +1,10 @@
 """ROOT files: a TTree or an RNTuple with a branch for each column and for each field of a list."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import patch
 from uuid import UUID
 
 import numpy as np
@@ -40,15 +41,26 @@ def write(product: Product, path: Path, *, tree: str = "events", rntuple: bool =
     # ROOT's files have a name, by which uproot tells them apart, and the time of writing in each part; here both are
     # given, so that equal products are equal files.
     identity = UUID(digest([tree, rntuple, checksum(product.paths)]) * 2)
-    frozen = patch.object(uproot._util, "datetime_to_code", return_value=uproot._util.datetime_to_code(TIME))
     # uproot would look for addresses and names of objects in a path.
-    with frozen, path.open("w+b") as handle, uproot.recreate(handle, uuid_function=lambda: identity) as file:
+    with _stopped_clock(), path.open("w+b") as handle, uproot.recreate(handle, uuid_function=lambda: identity) as file:
         file["provenance"] = product.provenance
         for name, part in {tree: product, **product.further}.items():
             types = _types(part, rntuple)
             target = file.mkrntuple(name, types) if rntuple else file.mktree(name, types)
             for batch in part.batches():
                 target.extend(_split(part, batch) if rntuple else batch)
+
+
+@contextmanager
+def _stopped_clock() -> Iterator[None]:
+    """Let uproot, which has no setting for it, write `TIME` wherever it writes a time."""
+    encode = uproot._util.datetime_to_code
+    code = encode(TIME)
+    uproot._util.datetime_to_code = lambda time: code
+    try:
+        yield
+    finally:
+        uproot._util.datetime_to_code = encode
 
 
 def _types(product: Product, rntuple: bool) -> dict[str, np.dtype | str]:

@@ -9,7 +9,7 @@ import numpy as np
 from hepgen.checkpoints import resumable
 from hepgen.config import Config, UnfoldingMethod
 from hepgen.errors import HepgenError
-from hepgen.models.files import load_model, save_model
+from hepgen.models.files import load_model, read_card, save_model
 from hepgen.plan import provenance
 from hepgen.preprocessing import Standard, Support
 from hepgen.progress import Log
@@ -107,7 +107,7 @@ def draw_posterior(
     if not np.isfinite(reco).all():
         msg = f"sample {sample!r}: some of {', '.join(learnt.observables)} are not finite; repair the sample"
         raise HepgenError(msg)
-    with create_h5(output, KIND, load_model(model)[1]["provenance"]) as file:
+    with create_h5(output, KIND, read_card(model)["provenance"]) as file:
         n, d = reco.shape
         file.attrs["columns"] = learnt.observables
         shapes = {"truth": (n, candidates, d), "weights": (n, candidates), "effective": (n,)}

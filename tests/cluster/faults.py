@@ -1,7 +1,7 @@
 """Run the whole small analysis while jobs, Snakemake itself and nodes are killed and the disk fills up.
 
-    python tests/cluster/faults.py --faults 50 --seed 1
-    python tests/cluster/faults.py --faults 50 --executor slurm
+    python -m tests.cluster.faults --faults 50 --seed 1
+    python -m tests.cluster.faults --faults 50 --executor slurm
 
 Whenever Snakemake has ended, it is started again by the same command. Afterwards one more run by that command must
 succeed and leave nothing to do, and every product must equal that of a run which nothing disturbed. Both happen on a
@@ -10,8 +10,6 @@ small file system of their own in memory, which only this script and what it sta
 
 import argparse
 import errno
-import hashlib
-import json
 import os
 import random
 import re
@@ -22,38 +20,24 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import psutil
 
 from hepgen.runs import at_work
 
-ROOT = Path(__file__).parents[2]
+from ..products import differences, products
+from ..project import copy_code, environment
+from .slurm import Slurm, Unavailable
+
 DISK_MEGABYTES = 300
 LOCAL = ["--cores", "2", "--retries", "2", "--keep-going"]
 SLURM = ["--workflow-profile", "profiles/slurm"]
 # What test runners take for a test that cannot be made.
 SKIPPED = 77
-# How long generators take to draw events is measured, and goes from their events into metrics, tables and a figure.
-SPEEDS = {"events_per_second", "speed_up"}
-TIMED = re.compile(
-    r"benchmarks/.*|(generation/)?metrics\.json|generation/(events/.*|figures/speed\..*)|summary\.rst|tables/.*"
-)
-# What tells of nothing but times and hosts, and pages whose numbers are those of files that are compared.
-UNLIKE = re.compile(
-    r"\.lock|report\.html|(logs|benchmarks)/.*|summary\.rst|generation/figures/speed\..*"
-    r"|tables/(generation|cost|provenance|inputs)\.html|provenance/account\.json"
-)
-# Where and when a job ran: all else in a record is the same in every run.
-CIRCUMSTANCES = {"host", "device", "batch_id", "started", "seconds", "cpu_seconds", "memory_mb", "folder"}
-
-
-class Unavailable(Exception):
-    """Why there can be no such test here, in one sentence."""
 
 
 @dataclass
@@ -62,32 +46,22 @@ class Project:
 
     root: Path
     options: list[str]
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.root.mkdir()
-        for name in ("hepgen", "workflow", "profiles"):
-            shutil.copytree(ROOT / name, self.root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "Snakefile", self.root)
-        shutil.copy(ROOT / "tests/workflow/tiny.yaml", self.root / "config.yaml")
+        copy_code(self.root)
 
     @property
     def results(self) -> Path:
         return self.root / "results"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What hepgen and snakemake of this copy need, ahead of what Slurm needs."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{self.environment.get('PATH', os.environ['PATH'])}"
-        return os.environ | self.environment | {"PATH": path, "PYTHONPATH": str(self.root), "OMP_NUM_THREADS": "1"}
 
     def start(self, log: Path, *further: str) -> subprocess.Popen:
         """Start the analysis; what Snakemake says goes to the end of a file."""
         command = [sys.executable, "-m", "snakemake", *self.options, "--configfile", "config.yaml", *further]
         with log.open("a") as file:
             return subprocess.Popen(
-                command, cwd=self.root, env=self.environ, stdin=subprocess.DEVNULL, stdout=file,
-                stderr=subprocess.STDOUT, start_new_session=True,
+                command, cwd=self.root, env=environment(self.root, **self.environment), stdin=subprocess.DEVNULL,
+                stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     def jobs(self) -> list[psutil.Process]:
@@ -123,7 +97,7 @@ class Tormentor:
         twice: Complaints about jobs of which two were at work.
     """
 
-    def __init__(self, project: Project, log: Path, seed: int, minutes: float, slurm=None) -> None:
+    def __init__(self, project: Project, log: Path, seed: int, minutes: float, slurm: Slurm | None = None) -> None:
         self.project, self.log, self.slurm = project, log, slurm
         self.random = random.Random(seed)
         self.done: list[tuple[str, str, float]] = []
@@ -307,59 +281,6 @@ def on_node(folder: Path, node: str) -> Iterator[psutil.Process]:
                 yield from (parent for parent in process.parents()[:1] if "slurmstepd" in parent.name())
 
 
-def products(results: Path) -> dict[str, object]:
-    """What must be equal in two runs: all below a folder of results but what tells how long or where something ran."""
-    found = {}
-    for path in sorted(results.rglob("*")):
-        name = str(path.relative_to(results))
-        if path.is_file() and not UNLIKE.fullmatch(name):
-            found[name] = essence(path, name)
-    return found
-
-
-def essence(path: Path, name: str) -> object:
-    """The checksum of a file; the content but for timings where it holds some."""
-    if name.startswith("provenance/"):
-        record = json.loads(path.read_text())
-        for files in (record["inputs"], record["outputs"]):
-            files[:] = [file for file in files if not TIMED.fullmatch(file["path"].partition("/")[2])]
-        return {key: value for key, value in record.items() if key not in CIRCUMSTANCES}
-    if name in ("metrics.json", "generation/metrics.json"):
-        return timeless(json.loads(path.read_text()))
-    if name.startswith("generation/events/"):
-        return contents(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def timeless(metrics: object) -> object:
-    """Metrics without the speeds of generators among them."""
-    if isinstance(metrics, dict):
-        return {key: timeless(value) for key, value in metrics.items()}
-    if isinstance(metrics, list):
-        kept = (value for value in metrics if not (isinstance(value, dict) and value.get("metric") in SPEEDS))
-        return [timeless(value) for value in kept]
-    return metrics
-
-
-def contents(path: Path) -> dict[str, object]:
-    """Datasets and attributes of generated events, but for how long it took to draw them."""
-    with h5py.File(path) as file:
-        found: dict[str, object] = {key: str(value) for key, value in file.attrs.items()}
-        found["generation"] = json.loads(file.attrs["generation"]) | {"seconds": None}
-
-        def add(name: str, item: object) -> None:
-            if isinstance(item, h5py.Dataset):
-                found[name] = (str(item.dtype), item.shape, hashlib.sha256(item[()].tobytes()).hexdigest())
-
-        file.visititems(add)
-        return found
-
-
-def differences(found: dict[str, object], expected: dict[str, object]) -> list[str]:
-    """The products that are missing, too many or different."""
-    return sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-
-
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
     """A file system in memory, for as long as the block lasts."""
@@ -382,7 +303,7 @@ def enter_namespace() -> None:
     if probe.returncode:
         raise Unavailable(f"no file system can be mounted here ({probe.stderr.strip()})")
     os.environ["HEPGEN_FAULTS"] = "1"
-    os.execvp("unshare", [*unshare, sys.executable, *sys.argv])
+    os.execvp("unshare", [*unshare, sys.executable, *sys.orig_argv[1:]])
 
 
 def undisturbed(disk: Path, log: Path, targets: list[str]) -> Path:
@@ -418,7 +339,7 @@ def faulty_run(arguments: argparse.Namespace) -> int:
         reference = arguments.reference or undisturbed(disk, folder / "undisturbed.log", arguments.targets)
         slurm, options = None, LOCAL
         if arguments.executor == "slurm":
-            slurm, options = stack.enter_context(start_slurm(folder / "slurm")), SLURM
+            slurm, options = stack.enter_context(Slurm(folder / "slurm")), SLURM
         project = Project(disk / "disturbed", [*arguments.targets, *options], slurm.environment if slurm else {})
         tormentor = Tormentor(project, log, arguments.seed, arguments.minutes, slurm)
         expected = products(reference)
@@ -436,18 +357,6 @@ def faulty_run(arguments: argparse.Namespace) -> int:
         if wrong:
             print("Snakemake said at the end:", log.read_text()[-10000:], sep="\n")
         return bool(wrong)
-
-
-def start_slurm(folder: Path):
-    """A Slurm of two nodes that see the disk."""
-    import slurm
-
-    try:
-        cluster = slurm.Slurm(folder)
-        cluster.start()
-    except slurm.Unavailable as reason:
-        raise Unavailable(str(reason)) from reason
-    return cluster
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
 
 
 class Unavailable(Exception):
-    """Why there is no Slurm here."""
+    """Why there can be no such test here."""
 
 
 @dataclass(frozen=True)

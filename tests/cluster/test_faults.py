@@ -3,20 +3,17 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from ..workflow.conftest import finished  # noqa: F401 - a fixture
-
-SCRIPT = Path(__file__).with_name("faults.py")
-SKIPPED = 77
+from ..project import ROOT
+from .faults import SKIPPED
 
 
 def torment(*arguments):
     """What the script said, and how many faults hit."""
-    command = [sys.executable, SCRIPT, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.cluster.faults", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == SKIPPED:
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout + done.stderr
@@ -24,7 +21,7 @@ def torment(*arguments):
 
 
 @pytest.mark.slow
-def test_products_survive_fifty_faults(finished):  # noqa: F811 - the fixture
+def test_products_survive_fifty_faults(finished):
     assert torment("--faults", 50, "--reference", finished.root / "results") == 50
 
 

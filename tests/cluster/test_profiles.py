@@ -13,7 +13,7 @@ import pytest
 import yaml
 from snakemake.cli import parse_args
 
-from ..workflow.conftest import ROOT, copy_code
+from ..project import ROOT, copy_code, environment
 
 HERE = Path(__file__).parent
 PROFILES = sorted(path.name for path in (ROOT / "profiles").iterdir())
@@ -49,18 +49,17 @@ def batch(tmp_path, monkeypatch):
     jobs.mkdir()
     for name in ("bsub", "bjobs", "qsub", "qstat"):
         (commands / name).symlink_to(HERE / "batch.py")
-    monkeypatch.setenv("PATH", os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("PATH", f"{commands}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("BATCH_JOBS", str(jobs))
     return jobs
 
 
 def snakemake(root, *arguments, program=("-m", "snakemake"), check=True):
     """Run Snakemake in a project, asking jobs for their state each second."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     often = ("--seconds-between-status-checks", "1")
     result = subprocess.run(
         [sys.executable, *program, *arguments, *often, "--configfile", "config.yaml"], cwd=root, timeout=300,
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=False,
+        env=environment(root), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert not check or result.returncode == 0, result.stdout + result.stderr
     return result
@@ -139,8 +138,10 @@ def test_states_of_jobs(name, tmp_path, batch, monkeypatch):
     folder = ROOT / "profiles" / name
 
     def submit(script: str) -> str:
-        (tmp_path / "job.sh").write_text(script)
-        command = [folder / "submit.sh", "rule", "1", "2000", "60", "1", tmp_path / "job.sh"]
+        # A file of its own, which the job reads whenever it starts.
+        file = tmp_path / f"{len(list(batch.iterdir()))}.sh"
+        file.write_text(script)
+        command = [folder / "submit.sh", "rule", "1", "2000", "60", "1", file]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def state(number: str) -> str:

@@ -9,23 +9,16 @@ import time
 import pytest
 import yaml
 
-from ..workflow.conftest import ROOT, Project, copy_code, finished  # noqa: F401
+from ..products import differences, products
+from ..project import environment
 from .slurm import Slurm, Unavailable
 
 PROFILE = ["--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "5"]
 
 
 @pytest.fixture
-def empty(tmp_path):
-    """A project in which nothing was run."""
-    project = Project(tmp_path / "project")
-    copy_code(project.root)
-    return project
-
-
-@pytest.fixture
 def project(empty, slurm, monkeypatch):
-    """The same, whose snakemake finds Slurm."""
+    """A project in which nothing was run, whose snakemake finds Slurm."""
     use(slurm, monkeypatch)
     return empty
 
@@ -43,15 +36,6 @@ def listed(slurm, project, *fields):
     return [row[1:] for row in rows if row[0] == str(project.root)]
 
 
-def same(project, reference, *patterns):
-    """Assert that both projects have the same products, bit for bit, and some."""
-    for pattern in patterns:
-        names = [path.relative_to(reference.root) for path in reference.root.glob(f"results/{pattern}")]
-        assert names, pattern
-        for name in names:
-            assert (project.root / name).read_bytes() == (reference.root / name).read_bytes(), name
-
-
 def until(condition):
     """Wait, for five minutes at most."""
     for _ in range(3000):
@@ -61,20 +45,13 @@ def until(condition):
     pytest.fail("nothing happens")
 
 
-def test_the_profile_says_what_the_default_one_does():
-    default, profile = (
-        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text()) for name in ("default", "slurm")
-    )
-    assert {**default, "cores": profile["cores"]}.items() <= profile.items()
-
-
-def test_jobs_are_grouped_run_on_both_nodes_and_get_more_memory(project, slurm, finished):  # noqa: F811
+def test_jobs_are_grouped_run_on_both_nodes_and_get_more_memory(project, slurm, finished):
     project.configure(lambda c: [c.pop(name) for name in ("tagging", "search", "generation", "unfolding")])
     project.configure(lambda c: c.update(samples={"qcd": c["samples"]["qcd"]}))
-    products = [f"results/integration/events/{method}/1.h5" for method in ("vegas", "flow")]
+    events = [f"results/integration/events/{method}/1.h5" for method in ("vegas", "flow")]
     # Two snakemakes, which take 100 MB each, and a training never fit into the memory of the first attempt.
     little = "integration_sample:mem_mb=250 * attempt ** 2"
-    project.snakemake("samples", *products, *PROFILE, "--set-resources", little)
+    project.snakemake("samples", *events, *PROFILE, "--set-resources", little)
     jobs = listed(slurm, project, "%T", "%N", "%C", "%m", "%l")
     (chunks,) = (job for job in jobs if job[0] == "rule_chunks_ingest_observe")
     assert chunks[3:] == ["2", "4000M", "2:00:00"]
@@ -83,7 +60,9 @@ def test_jobs_are_grouped_run_on_both_nodes_and_get_more_memory(project, slurm, 
         assert tries[0] == ["1", "250M", "2:00:00"]
         assert tries[-1] == ["1", "1000M", "4:00:00"]
     assert {job[2] for job in jobs} == {"node1", "node2"}
-    same(project, finished, "events/qcd/*.h5", "observables/qcd/*.h5", "integration/events/*/*.h5")
+    tables = {name: value for name, value in products(project.root / "results").items() if name.endswith(".h5")}
+    assert len(tables) == 6
+    assert tables.items() <= products(finished.root / "results").items()
 
 
 @pytest.fixture(params=["linuxproc", "cgroup"])
@@ -110,11 +89,11 @@ def test_a_cancelled_training_goes_on_and_an_interrupted_run_cancels_its_jobs(em
     tagging = {"samples": ["a", "b"], "seeds": [1], "models": {"dense": model}}
     config = {"output": "results", "samples": samples, "tagging": tagging}
     (empty.root / "config.yaml").write_text(yaml.safe_dump(config))
-    monkeypatch.setenv("PYTHONPATH", str(empty.root))
     product = empty.root / "results/tagging/models/dense/1.safetensors"
     log = empty.root / "results/logs/tagging_train/dense/1.log"
     command = [sys.executable, "-m", "snakemake", *PROFILE, "--configfile", "config.yaml"]
-    head = subprocess.Popen([*command, "--", product.relative_to(empty.root)], cwd=empty.root)
+    command += ["--", product.relative_to(empty.root)]
+    head = subprocess.Popen(command, cwd=empty.root, env=environment(empty.root))
     try:
         until(lambda: log.exists() and "epoch 2/" in log.read_text())
         (job,) = cluster.run("squeue", "-ho", "%i", "--states=running").split()
@@ -131,7 +110,7 @@ def test_a_cancelled_training_goes_on_and_an_interrupted_run_cancels_its_jobs(em
 
 
 @pytest.mark.slow
-def test_all_stages_run_and_give_the_same_products_as_without_slurm(project, finished):  # noqa: F811
+def test_all_stages_run_and_give_the_same_products_as_without_slurm(project, finished):
     project.snakemake(*PROFILE)
-    same(project, finished, "**/*.h5", "**/*.safetensors", "**/figures/*.json", "*/metrics.json")
+    assert not differences(*(products(each.root / "results") for each in (project, finished)))
     assert not project.planned()

@@ -1,17 +1,18 @@
 """What `hepgen status` says; one stage, one model, one seed by the commands of docs/running.md as they stand there."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
-from hepgen import status
+from hepgen.status import plan
+from hepgen.status.report import FOLLOWS
 
-PAGE = (Path(__file__).parents[2] / "docs/running.md").read_text()
+from ..project import ROOT, environment
+
+PAGE = (ROOT / "docs/running.md").read_text()
 COMMANDS = [line.partition("  #")[0] for line in re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)]
 PRODUCT = "results/tagging/models/dense_ae/1.safetensors"
 
@@ -34,11 +35,10 @@ def command(*words):
 
 def run(project, line):
     """Run a command in a shell, in the project's folder and with its code."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(project.root)}
     result = subprocess.run(
-        ["bash", "-c", line], cwd=project.root, env=environment, capture_output=True, text=True, check=False
-    )
+        ["bash", "-c", line], cwd=project.root, env=environment(project.root), capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -46,7 +46,7 @@ def run(project, line):
 def test_what_each_command_would_run(mine, monkeypatch):
     def planned(*words):
         monkeypatch.chdir(mine.root)
-        return {job.name for job in status.plan(run(mine, f"echo {command(*words)}").split()[1:]).jobs if job.needed}
+        return {job.name for job in plan(run(mine, f"echo {command(*words)}").split()[1:]).jobs if job.needed}
 
     trainings = {
         f"tagging_train/{path.parent.name}/{path.stem}" for path in mine.root.glob("results/tagging/models/*/*")
@@ -77,8 +77,33 @@ def test_status_tells_what_snakemake_would_run_and_why(mine):
     assert why["tagging_train/dense_ae/1"] == "model.settings.latent_dim: not set → 3"
     assert why["unfolding_unfold/ibu/nominal/1"] == "code of hepgen.unfolding.ibu"
     assert why["tagging_score/cnn_ae/2"] == "results/tagging/scores/cnn_ae/2.h5 missing"
-    assert why["summary"] == status.FOLLOWS
+    assert why["summary"] == FOLLOWS
     assert f"would now execute {sum(planned.values())} of" in said
+
+
+def test_the_plan_is_that_of_a_run_with_the_same_options(empty, monkeypatch):
+    """Where no file system is shared a chunk takes all files of its sample; what memory a site gives reruns nothing."""
+
+    def change(content):
+        sample = {"source": "arrays", "path": "data/*.csv", "columns": {"mjj": "m"}, "label": 0, "chunks": 2}
+        content.clear()
+        content["samples"] = {"mine": sample}
+
+    empty.configure(change)
+    jobs = ["table/mine/0", "table/mine/1", "overview", "overview_plot", "summary", "account"]
+    files = [*(f"results/provenance/{job}.json" for job in jobs), "data/0.csv", "data/1.csv"]
+    targets = ["results/observables/mine/0.h5", "results/observables/mine/1.h5", "results/tables/cost.html"]
+    for path in (empty.root / file for file in [*files, *targets]):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    empty.snakemake(*targets, "--touch", "--force")
+    monkeypatch.chdir(empty.root)
+    for given, number in {"--set-resources summary:mem_mb=9": 0, "--workflow-profile profiles/htcondor": 6}.items():
+        options = [*targets, *given.split()]
+        found = Counter(job.rule for job in plan([*options, "--configfile", "config.yaml"]).jobs if job.needed)
+        assert found.total() == number
+        del found["account"]
+        assert found == empty.planned(*options)
 
 
 @pytest.mark.slow

@@ -1,6 +1,5 @@
 """Jobs that are killed while they learn, by signals to real processes, leave what undisturbed ones leave."""
 
-import os
 import random
 import signal
 import subprocess
@@ -11,6 +10,8 @@ import pytest
 import yaml
 
 from hepgen.checkpoints import STOPPED
+
+from ..project import environment
 
 # A job as it is, but for how often it writes its checkpoint.
 PROGRAM = "from hepgen import checkpoints, cli; checkpoints.SECONDS = 0.2; cli.main()"
@@ -35,7 +36,7 @@ def test_a_product_is_the_same_however_its_job_is_killed(finished, tmp_path, ana
 
     def start(output):
         command = [sys.executable, "-c", PROGRAM, *words, "--device", "cpu", "--output", output.name]
-        return subprocess.Popen(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(finished.root)})
+        return subprocess.Popen(command, cwd=tmp_path, env=environment(finished.root))
 
     whole, product = tmp_path / "whole", tmp_path / "product"
     checkpoint = tmp_path / "product.checkpoint"

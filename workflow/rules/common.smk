@@ -10,13 +10,13 @@ from pathlib import Path
 
 import hepgen.config
 import yaml
-from hepgen import datasets, inputs, plan, runs
+from hepgen import datasets, inputs, plan
 from hepgen.errors import HepgenError
+from hepgen.head import Head, one_line
 from hepgen.samples import FileSample
-from hepgen.storage import atomic, read_json, refuse_inputs, refuse_links
+from hepgen.storage import atomic, refuse_inputs
 from hepgen.text import printable
 from hepgen.unfolding import variations
-from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
 
 @cache
@@ -52,17 +52,24 @@ TABLES = [name for name, sample in CONFIG.samples.items() if sample.is_table]
 STREAMS = [name for name in CONFIG.samples if name not in TABLES]
 
 
-# Batch systems send SIGTERM to the processes that they started, so the command replaces its shell. Where Slurm knows its
-# own by their cgroup, the command becomes a step: only these get the signal, without which a training would not write its
-# last checkpoint. Elsewhere a job dies with the process that started it, so that none goes on when a run was killed.
-shell.prefix(
-    'exec $(grep -qs "slurm.*/job_${{SLURM_JOB_ID:-none}}/" /proc/self/cgroup && command -v srun > /dev/null && echo srun'
+# Batch systems send SIGTERM to the processes that they started, so the command replaces its shell. A job of Slurm's that
+# knows its own by their cgroup makes it a step: only these get the signal, without which a training would not write its
+# last checkpoint. Elsewhere a command dies with the process that started it, so that none goes on when a run was killed;
+# in a container that process is another one.
+IN_CONTAINERS = "apptainer" in map(str, workflow.deployment_settings.deployment_method)
+ALONE = "" if IN_CONTAINERS else f"env HEPGEN_PARENT={os.getpid()}"
+STEP = (
+    '$(grep -qs "slurm.*/job_${{SLURM_JOB_ID:-none}}/" /proc/self/cgroup && command -v srun > /dev/null && echo srun'
     " --overlap --nodes=1 --ntasks=1 --cpu-bind=none --mem=0 --input=none --quit-on-interrupt"
-    f" || echo env HEPGEN_PARENT={os.getpid()}) "
+    f" || echo {ALONE})"
 )
+shell.prefix(f"exec {STEP if workflow.remote_exec else ALONE} ")
 
-# Slurm is to send SIGTERM to a training two minutes before its time is over.
-WARNED = "--signal=TERM@120"
+# Makes this folder of results the run's own, and judges what Snakemake has no metadata of.
+HEAD = Head(workflow, CONFIG)
+
+# Slurm is to send SIGTERM two minutes before a job's time is over. What sites set by `slurm_extra` goes with it.
+os.environ.setdefault("SBATCH_SIGNAL", "TERM@120")
 
 
 def any_of(names):
@@ -76,91 +83,15 @@ def names_in(block, key):
     return list(getattr(settings, key)) if settings else []
 
 
-def take_over():
-    """Make the folder of results this run's own, and clear away what killed jobs left there."""
-    global LOCK
-    try:
-        refuse_links(OUT)
-        killed = runs.was_killed(OUT)
-        # Slurm's executor gives all its jobs one name.
-        slurm_name = getattr(workflow.scheduler._executor, "run_uuid", "")
-        LOCK = runs.begin(OUT, slurm_name)
-        if killed:
-            adopt()
-    except HepgenError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        sys.exit(1)
-    made = (file for job in workflow.dag.needrun_jobs() for file in job.output)
-    runs.remove_partials([FROZEN, *made])
-    if slurm_name:
-        fail_where_not_submitted(workflow.scheduler._executor)
-
-
-def fail_where_not_submitted(executor):
-    """Let jobs fail that cannot be submitted, as on a full disk; Slurm's executor would wait for them without end."""
-    submit = executor.run_job
-
-    def run_job(job):
-        try:
-            submit(job)
-        except Exception as error:
-            executor.report_job_error(
-                SubmittedJobInfo(job), f"not submitted: {error}. "
-            )
-
-    executor.run_job = run_job
-
-
-def adopt():
-    """Tell Snakemake of what jobs made when their run was dead; it knows not of which settings, but their records do."""
-    stale = []
-    for job in workflow.dag.jobs:
-        untold = not (
-            workflow.dag.needrun(job) or workflow.persistence.has_metadata(job)
-        )
-        if job.output.get("record") and untold:
-            if is_current(job.output.record):
-                workflow.async_run(workflow.persistence.finished(job))
-            else:
-                stale += job.output
-    for path in stale:
-        Path(path).unlink(missing_ok=True)
-    if stale:
-        msg = f"{stale[0]} and whatever else jobs of a killed run made by other settings was removed; start again"
-        raise HepgenError(msg)
-
-
-def is_current(record):
-    """Whether a job left a record of the present settings and code."""
-    from hepgen.record import Record
-    from hepgen.status import changes
-
-    try:
-        return not changes(read_json(record, Record), CONFIG)
-    except HepgenError:
-        return False
-
-
-def make_folders():
-    """Make the folders that products are brought back to where no file system is shared; jobs make just their own."""
-    if not workflow.storage_settings.shared_fs_usage:
-        for job in workflow.dag.needrun_jobs():
-            for path in filter(None, [*job.output, *job.log, job.benchmark]):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-
-
 def freeze_config():
     """Write the checked configuration beside the products, unless it is there already or another one is."""
     text = yaml.safe_dump(plan.resolved(CONFIG), sort_keys=False)
-    try:
-        if Path(FROZEN).exists() and Path(FROZEN).read_text() == text:
-            return
+    if Path(FROZEN).exists() and Path(FROZEN).read_text() == text:
+        return
+    with one_line():
         refuse_inputs(FROZEN, workflow.configfiles)
         with atomic(FROZEN) as path:
             path.write_text(text)
-    except HepgenError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        sys.exit(1)
 
 
 def of_entry(function, stage, key):
@@ -458,8 +389,11 @@ def jobs():
     ]
 
 
-def asked_memory(wildcards):
-    """The options that say how much memory each rule asks for at its first attempt."""
+def asked_memory(wildcards, resources):
+    """The options that say how much memory each rule asks for at its first attempt.
+
+    It takes `resources`, as Snakemake reruns nothing for such a function's value: what a site gives is no reason to.
+    """
     named = dict.fromkeys(job.partition("/")[0] for job in jobs())
     return [
         f"--asked={name}={workflow.get_rule(name).expand_resources({}, [], 1).mem_mb}"

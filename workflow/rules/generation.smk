@@ -17,7 +17,6 @@ rule generation_train:
         mem_mb=growing(3000),
         runtime=growing(120),
         gpu=0,
-        slurm_extra=WARNED,
     params:
         config=FROZEN,
         card=card("generation_train", "model"),

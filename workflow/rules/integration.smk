@@ -14,7 +14,6 @@ rule integration_sample:
         mem_mb=growing(2000),
         runtime=growing(120),
         gpu=0,
-        slurm_extra=WARNED,
     params:
         config=FROZEN,
         card=card("integration_sample", "model"),

@@ -16,7 +16,6 @@ rule tagging_train:
         mem_mb=growing(6000),
         runtime=growing(120),
         gpu=0,
-        slurm_extra=WARNED,
     params:
         config=FROZEN,
         card=card("tagging_train", "model"),

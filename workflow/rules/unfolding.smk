@@ -17,7 +17,6 @@ rule unfolding_unfold:
         mem_mb=growing(3000),
         runtime=growing(120),
         gpu=0,
-        slurm_extra=WARNED,
     params:
         config=FROZEN,
         card=card("unfolding_unfold", "model"),
