@@ -104,12 +104,15 @@ def test_product_without_a_readable_record_is_left_to_snakemake(copied):
 
 @pytest.mark.parametrize("running", [set(), {"job"}])
 def test_run_that_was_stopped_with_jobs_at_work_is_not_over(tmp_path, running):
-    workflow = SimpleNamespace(is_main_process=False, scheduler=SimpleNamespace(running=running))
-    leader = head.Head(workflow, None)
+    job = SimpleNamespace(output=[str(tmp_path / "product.h5")])
+    parts = {"scheduler": SimpleNamespace(running=running), "dag": SimpleNamespace(jobs=[job])}
+    leader = head.Head(SimpleNamespace(is_main_process=False, **parts), SimpleNamespace(output=str(tmp_path)))
+    left = tmp_path / ".product.h5.node1-42.partial"
+    left.touch()
     leader._lock = runs.begin(tmp_path)
     runs.note(leader._lock, "4711")
     leader.end()
-    assert ("4711" in (tmp_path / ".lock").read_text()) == bool(running)
+    assert ("4711" in (tmp_path / ".lock").read_text()) == left.exists() == bool(running)
     os.close(leader._lock)
 
 

@@ -35,7 +35,11 @@ from .slurm import Slurm, Unavailable
 
 DISK_MEGABYTES = 300
 LOCAL = ["--cores", "2", "--retries", "2", "--keep-going"]
-SLURM = ["--workflow-profile", "profiles/slurm"]
+# Many jobs to hit rather than a few of many steps.
+SLURM = [
+    *("--workflow-profile", "profiles/slurm", "--slurm-init-seconds-before-status-checks", "5"),
+    *("--group-components", "chunks=1"),
+]
 # What test runners take for a test that cannot be made.
 SKIPPED = 77
 
@@ -339,7 +343,7 @@ def faulty_run(arguments: argparse.Namespace) -> int:
         reference = arguments.reference or undisturbed(disk, folder / "undisturbed.log", arguments.targets)
         slurm, options = None, LOCAL
         if arguments.executor == "slurm":
-            slurm, options = stack.enter_context(Slurm(folder / "slurm")), SLURM
+            slurm, options = stack.enter_context(Slurm(folder / "slurm", cpus=4)), SLURM
         project = Project(disk / "disturbed", [*arguments.targets, *options], slurm.environment if slurm else {})
         tormentor = Tormentor(project, log, arguments.seed, arguments.minutes, slurm)
         expected = products(reference)

@@ -120,7 +120,7 @@ rule account:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        folder=OUT,
+        folder=subpath(output.cost, ancestor=2),
         asked=asked_memory,
         code=code("account"),
     shell:
