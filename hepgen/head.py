@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from snakemake.logging import logger
@@ -53,6 +54,8 @@ class Head:
     def start(self) -> None:
         """Clear away what killed jobs left, now that the plan is made and its first job is to be started."""
         scheduler, dag = self._workflow.scheduler, self._workflow.dag
+        # Snakemake's handler of SIGTERM takes this lock in a thread that may hold it: a plain one would never be given.
+        scheduler._lock = RLock()
         # Slurm's executor gives all its jobs one name.
         slurm_name = getattr(scheduler._executor, "run_uuid", "")
         runs.note(self._lock, slurm_name)

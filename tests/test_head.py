@@ -5,10 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 from hepgen import head, runs
 from hepgen.status import plan
@@ -113,6 +115,20 @@ def test_run_that_was_stopped_with_jobs_at_work_is_not_over(tmp_path, running):
     runs.note(leader._lock, "4711")
     leader.end()
     assert ("4711" in (tmp_path / ".lock").read_text()) == left.exists() == bool(running)
+    os.close(leader._lock)
+
+
+def test_sigterm_is_heeded_by_a_thread_that_holds_snakemakes_lock(tmp_path):
+    scheduler = SimpleNamespace(_executor=None, _lock=threading.Lock(), _open_jobs=threading.Semaphore(0))
+    parts = {"scheduler": scheduler, "dag": SimpleNamespace(needrun_jobs=list)}
+    workflow = SimpleNamespace(is_main_process=False, storage_settings=SimpleNamespace(shared_fs_usage=True), **parts)
+    leader = head.Head(workflow, SimpleNamespace(output=str(tmp_path)))
+    leader._lock = runs.begin(tmp_path)
+    leader.start()
+    with scheduler._lock:
+        assert scheduler._lock.acquire(blocking=False)
+        JobScheduler.exit_gracefully(scheduler)
+    assert scheduler._user_kill == "graceful"
     os.close(leader._lock)
 
 
