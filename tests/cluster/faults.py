@@ -70,12 +70,13 @@ class Project:
 
     def jobs(self) -> list[psutil.Process]:
         """The hepgen processes at work here, on whichever node."""
-        found = []
+        found = {}
         for process in psutil.process_iter():
             with ignored_if_gone():
                 if is_job(process.cmdline()) and Path(process.cwd()) == self.root:
-                    found.append(process)
-        return found
+                    found[process.pid] = process.ppid(), process
+        # What a job starts bears its name until it has become another program.
+        return [process for parent, process in found.values() if parent not in found]
 
     def finished(self) -> int:
         """How many jobs have left their record."""

@@ -84,7 +84,7 @@ def names_in(block, key):
 
 
 def freeze_config():
-    """Write the checked configuration beside the products, unless it is there already or another one is."""
+    """Write the checked configuration beside the products, if it is not there already."""
     text = yaml.safe_dump(plan.resolved(CONFIG), sort_keys=False)
     if Path(FROZEN).exists() and Path(FROZEN).read_text() == text:
         return
