@@ -75,9 +75,10 @@ class Checkpoint:
             return
         buffer = io.BytesIO()
         torch.save(self.states, buffer)
+        packed = buffer.getvalue()
         try:
             with atomic(self.path) as temporary:
-                temporary.write_bytes(self._seal(buffer.getvalue()) + buffer.getvalue())
+                temporary.write_bytes(self._seal(packed) + packed)
         except HepgenError as error:
             Log()(f"warning: {error}; the training goes on")
         self.written_at = time.monotonic()

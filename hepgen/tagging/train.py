@@ -11,7 +11,6 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 from hepgen import checkpoints, training
-from hepgen.checkpoints import resumable
 from hepgen.config import Config, Tagger, check_abilities
 from hepgen.errors import HepgenError
 from hepgen.models import TAGGERS
@@ -58,7 +57,7 @@ def train(
     stamp = provenance(config, "tagging_train", model)
     where = training.pick_device(device)
     untrained = _mean_score(entry, network, inputs[1], where) if decorrelation.is_penalised(entry) else np.inf
-    with resumable(output, stamp, seed, inputs=chain.from_iterable(paths.values())) as checkpoint:
+    with checkpoints.resumable(output, stamp, seed, inputs=chain.from_iterable(paths.values())) as checkpoint:
         if has_loss:
             rows = [len(x) for x in inputs]
             pupil, method, (more, more_validation) = decorrelation.in_training(config, entry, network, tables, rows)
